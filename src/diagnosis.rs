@@ -45,7 +45,7 @@ pub fn explain(reference: &Reference, failure: &Failure, net: &mut Ask<'_, Reque
         let mut told = failure.clone();
         match &told.evidence {
             Evidence::TagUnknown { .. } | Evidence::DigestUnknown => told.evidence = Evidence::Rejected(Rejection::HeadOnly),
-            _ => told.detail = told.detail.or_else(|| Some("to HEAD only: GET is answered well".to_owned())),
+            _ => told.detail = told.detail.or_else(|| Some("only to HEAD; GET succeeds".to_owned())),
         }
         return Ok(told);
     }

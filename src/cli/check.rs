@@ -362,7 +362,7 @@ async fn check(mut args: Args, verbose: u8) -> anyhow::Result<Done> {
         if report.entries.is_empty() && report.skipped.is_empty() {
             said.push(match &since {
                 Some(since) => format!(
-                    "no image is in a file that changed since {}: nothing was checked",
+                    "no file that changed since {} has an image: nothing was checked",
                     escape(since)
                 ),
                 None => "there is no image in the input: nothing was checked".to_owned(),

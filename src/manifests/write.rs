@@ -22,7 +22,7 @@ pub fn replace(path: &Path, before: &str, after: &str) -> Result<(), String> {
     }
     let now = files::read(&path, limits::MANIFEST_FILE).map_err(|error| error.to_string())?;
     if now != before.as_bytes() {
-        return Err("somebody else has changed it meanwhile".to_owned());
+        return Err("somebody else has changed it in the meantime".to_owned());
     }
     let (temporary, file) = create_temporary(&path).map_err(|error| format!("no file can be created next to it: {error}"))?;
     let written = fill(&file, after, &about).and_then(|()| fs::rename(&temporary, &path));
@@ -98,7 +98,7 @@ mod tests {
         let file = folder.path().join("a.yaml");
         fs::write(&file, "theirs").unwrap();
         let why = replace(&file, "old", "new").unwrap_err();
-        assert_eq!(why, "somebody else has changed it meanwhile");
+        assert_eq!(why, "somebody else has changed it in the meantime");
         assert_eq!(fs::read_to_string(&file).unwrap(), "theirs");
         assert_eq!(names(folder.path()), ["a.yaml"]);
         assert_eq!(

@@ -288,7 +288,7 @@ impl Good {
 /// The settings for TLS with which a host is asked.
 fn trust(host: &str, certificates: &Certificates, insecure: bool, all: &Trusts) -> Result<(TrustId, Arc<Trust>), String> {
     let schemes = if insecure { Schemes::HttpsThenHttp } else { Schemes::Https };
-    let server = Server::new(contacted(host), schemes, "/v2", None).ok_or("its name and port do not make an address")?;
+    let server = Server::new(contacted(host), schemes, "/v2", None).ok_or("its name and port do not form an address")?;
     let special = insecure || !certificates.roots.is_empty() || certificates.identity.is_some();
     let tls = special.then(|| Tls {
         verification: if insecure { Verification::None } else { Verification::Full },

@@ -154,7 +154,7 @@ impl Exchange {
         let Some(trust) = self.trusts.get(request.trust) else {
             return Exchanged::from(Answer::NotSent(Arc::new(NotSent {
                 at: asked(request),
-                why: Withheld::Unusable(Arc::from("the settings of this host have been replaced meanwhile")),
+                why: Withheld::Unusable(Arc::from("the settings of this host have been replaced in the meantime")),
             })));
         };
         let exchanged = self.follow(request, secrets, &trust).await;
@@ -168,7 +168,7 @@ impl Exchange {
             None => request.path.to_string(),
         };
         let Ok(url) = Url::parse(&format!("{}{path}", request.origin)) else {
-            return Exchanged::from(internal(request, "it does not make a URL"));
+            return Exchanged::from(internal(request, "it does not form a valid URL"));
         };
         let mut hop = Hop {
             request,

@@ -20,7 +20,7 @@ use serde_json::{Map, Value};
 /// Headers that only a registry sends: its software, the header, and where that is said.
 const HEADERS: &[(&str, &str, &str)] = &[
     (
-        "distribution and its kin",
+        "distribution and registries based on it",
         "docker-distribution-api-version",
         "distribution, HTTP API V2, API Version Check",
     ),

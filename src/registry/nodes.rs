@@ -117,7 +117,7 @@ impl Logged {
                     "a rewrite pattern in hosts.toml is broken; nodes ignore it"
                 );
             }
-            let nowhere = host.server.is_none().then_some("its name and port do not make an address");
+            let nowhere = host.server.is_none().then_some("its name and port do not form an address");
             if let Some(why) = host.unusable.as_deref().or(nowhere) {
                 tracing::warn!(
                     folder = %folder.path.display(),

@@ -40,7 +40,7 @@ pub fn show(
                 (None, None, None) => Ok(vec![
                     Section::new("every registry", None)
                         .with("the node's registries.conf is not known here: give it as registriesConf")
-                        .with("a name that says its registry is asked for there; a short name is not known"),
+                        .with("a name with a registry is asked for there; what nodes make of a short name is not known"),
                 ]),
             }
         }

@@ -48,7 +48,7 @@ pub struct Finding {
 impl Finding {
     /// Keeps what counts about a finding, without its text. Of an object with thousands of findings, the first are given in full.
     pub fn forget_words(&mut self) {
-        self.message = String::from("more findings than are told");
+        self.message = String::from("more findings than are listed");
         self.fix = String::from("mend the first");
         self.kubelet = None;
         self.evidence = Proof::default();

@@ -40,7 +40,7 @@ impl FromStr for Form {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (format, file) = match text.split_once('=') {
-            Some((_, "")) => return Err(format!("{text:?} names no file behind its =")),
+            Some((_, "")) => return Err(format!("{text:?} has no file name after its =")),
             Some((format, file)) => (format, Some(PathBuf::from(file))),
             None => (text, None),
         };

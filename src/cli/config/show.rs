@@ -41,7 +41,7 @@ pub(super) fn ways(whose: Whose<'_>, settings: &Settings, nodes: &[Node], opensh
     let reference = match image {
         Some(image) => match Reference::parse(image) {
             Ok(reference) => Some(reference),
-            Err(error) => bail!("{image:?} is no name of an image: {error}"),
+            Err(error) => bail!("{image:?} is not the name of an image: {error}"),
         },
         None => None,
     };

@@ -74,7 +74,7 @@ impl AsyncRead for Metered {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<Result<()>> {
         let this = self.get_mut();
         if this.meter.is_over() {
-            return Poll::Ready(Err(Error::other("the server sends more than an answer has")));
+            return Poll::Ready(Err(Error::other("the server sends more than an answer can hold")));
         }
         if this.turn >= limits::READ_PER_TURN {
             this.turn = 0;

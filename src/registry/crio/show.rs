@@ -133,8 +133,8 @@ fn of_image(node: &NodeSettings, by: Crio, image: Image<'_>) -> Vec<Section> {
     let fails = |title: &str, why: Unresolved| {
         let why = match why {
             Unresolved::NoSearchRegistry => "a short name, and there is neither an alias for it nor a search registry",
-            Unresolved::Ambiguous => "a short name, and of several search registries none is taken",
-            _ => "what the settings make of the name is none",
+            Unresolved::Ambiguous => "a short name, and CRI-O takes none of several search registries",
+            _ => "the settings turn the name into an invalid one",
         };
         Section::new(escape(title), None).with(format!("fails: {why}"))
     };
@@ -180,7 +180,7 @@ fn of_image(node: &NodeSettings, by: Crio, image: Image<'_>) -> Vec<Section> {
         let says = match node.says(name) {
             Says::Accept => None,
             Says::Reject => Some("policy.json rejects it, once the manifest is found"),
-            Says::IfSigned => Some("policy.json lets it in if it is signed, which is not looked at here"),
+            Says::IfSigned => Some("policy.json admits it if it is signed, and signatures are not checked here"),
         };
         if let Some(says) = says {
             section.row(says, None);

@@ -108,7 +108,7 @@ impl<'a> Session<'a> {
                 "a name in brackets that is not an IPv6 address: built with a Go from 1.24.8 or 1.25.2 on, containerd refuses it, and with one before it \
                  looks the name up"
             } else {
-                "its name and port do not make an address"
+                "its name and port do not form an address"
             };
             return Err(Stop::from(self.closed(why)));
         };

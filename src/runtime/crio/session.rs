@@ -71,7 +71,7 @@ impl Session {
     fn ping(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, place: &Place, scheme: Scheme) -> Got<Self> {
         let Some(origin) = place.origin(scheme) else {
             return Err(Stop::unanswered(Failure {
-                detail: Some("its name and port do not make an address".to_owned()),
+                detail: Some("its name and port do not form an address".to_owned()),
                 ..Failure::plain(
                     Evidence::ConnectionFailed(ConnectionFault::Unreachable),
                     place.reference.domain().to_owned(),
