@@ -86,22 +86,8 @@ fn deployment(image: &str, secrets: &[&str]) -> Value {
 
 fn failure(evidence: Evidence, status: u16) -> Failure {
     Failure {
-        evidence,
-        host: "reg.example".to_owned(),
         status: Some(status),
-        code: None,
-        detail: None,
-        request: None,
-        suggestions: Vec::new(),
-        retry_after: None,
-        digest: None,
-        said: None,
-        asked: None,
-        printed: None,
-        passed_on: false,
-        doubled: None,
-        reported: None,
-        completed: None,
+        ..Failure::plain(evidence, "reg.example".to_owned())
     }
 }
 

@@ -14,26 +14,15 @@ use std::sync::Arc;
 
 fn failure(evidence: Evidence) -> Failure {
     Failure {
-        evidence,
-        host: "myacr.azurecr.io".to_owned(),
         status: Some(404),
         code: Some("MANIFEST_UNKNOWN".to_owned()),
-        detail: None,
         request: Some(RequestLine {
             method: "HEAD",
             url: "https://myacr.azurecr.io/v2/api/manifests/v99".to_owned(),
             purpose: Purpose::Content,
         }),
         suggestions: vec!["v9".to_owned(), "v2.1".to_owned(), "v2".to_owned()],
-        retry_after: None,
-        digest: None,
-        said: None,
-        asked: None,
-        printed: None,
-        passed_on: false,
-        doubled: None,
-        reported: None,
-        completed: None,
+        ..Failure::plain(evidence, "myacr.azurecr.io".to_owned())
     }
 }
 

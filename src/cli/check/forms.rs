@@ -87,7 +87,7 @@ mod tests {
         };
         assert_eq!("sarif=a=b.sarif".parse(), Ok(sarif));
         assert_eq!("text".parse::<Form>().unwrap().file, None);
-        assert!("sarif=".parse::<Form>().unwrap_err().contains("names no file"));
+        assert!("sarif=".parse::<Form>().unwrap_err().contains("has no file name"));
         assert!(
             "xml"
                 .parse::<Form>()

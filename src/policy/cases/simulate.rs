@@ -207,21 +207,8 @@ fn facts(content: Content, children: &[Platform], size: Option<u64>) -> ImageFac
 
 fn failure(reference: &Reference, status: u16, code: &str, evidence: Evidence) -> Failure {
     Failure {
-        evidence,
-        host: reference.registry().to_owned(),
         status: (status != 0).then_some(status),
         code: (!code.is_empty()).then(|| code.to_owned()),
-        detail: None,
-        request: None,
-        suggestions: Vec::new(),
-        retry_after: None,
-        digest: None,
-        said: None,
-        asked: None,
-        printed: None,
-        passed_on: false,
-        doubled: None,
-        reported: None,
-        completed: None,
+        ..Failure::plain(evidence, reference.registry().to_owned())
     }
 }
