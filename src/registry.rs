@@ -28,6 +28,7 @@ mod vault;
 mod wire;
 mod words;
 
+pub use apart::set_apart;
 pub use network::Network;
 pub use pools::{NodeLogins, faults};
 pub use proxy::Proxy;

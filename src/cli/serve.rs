@@ -8,6 +8,7 @@ use crate::engine::Gate;
 use crate::files;
 use crate::limits;
 use crate::plan::Admission;
+use crate::registry;
 use crate::server::tls::{self, Certificate, Clients, Generated, Lifetimes, Managed, Subject};
 use crate::server::{self, Limits, Readiness, Reviewer, Server};
 use crate::telemetry::{Metrics, PolicySource, log};
@@ -266,6 +267,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     } = args.plan()?;
     log::log_panics();
     raise_file_limit();
+    registry::set_apart();
     // Registered first, so that a signal during start-up is not lost.
     let stop = told_to_stop()?;
     let metrics = Metrics::new();

@@ -2,7 +2,7 @@
 //! with `100 Continue` keeps a thread busy for seconds at a time, and that must not be a thread that answers reviews or health probes.
 
 use std::pin::Pin;
-use std::sync::LazyLock;
+use std::sync::OnceLock;
 use std::task::{Context, Poll};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::{JoinError, JoinHandle};
@@ -11,23 +11,29 @@ use tokio::task::{JoinError, JoinHandle};
 const THREADS: usize = 4;
 
 /// `None` where the system gives no threads.
-static APART: LazyLock<Option<Runtime>> = LazyLock::new(|| {
-    Builder::new_multi_thread()
-        .worker_threads(THREADS)
-        .thread_name("registries")
-        .enable_all()
-        .build()
-        .ok()
-});
+static APART: OnceLock<Option<Runtime>> = OnceLock::new();
+
+/// Gives connections their threads from now on. Without it they run where they are used: a command has no reviews to answer, and starts
+/// sooner with fewer threads.
+pub fn set_apart() {
+    APART.get_or_init(|| {
+        Builder::new_multi_thread()
+            .worker_threads(THREADS)
+            .thread_name("registries")
+            .enable_all()
+            .build()
+            .ok()
+    });
+}
 
 /// Work on these threads; it ends when this is dropped.
 pub(super) struct Apart<T>(JoinHandle<T>);
 
 /// Begins `work` there.
 pub(super) fn apart<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Apart<T> {
-    Apart(match &*APART {
-        Some(runtime) => runtime.spawn(work),
-        None => tokio::spawn(work),
+    Apart(match APART.get() {
+        Some(Some(runtime)) => runtime.spawn(work),
+        Some(None) | None => tokio::spawn(work),
     })
 }
 

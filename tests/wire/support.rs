@@ -29,6 +29,7 @@ pub fn wire() -> Wire {
 }
 
 pub fn wire_with(settings: Settings) -> Wire {
+    pullgate::registry::set_apart();
     Wire::new(settings, Metrics::new()).unwrap()
 }
 
