@@ -426,7 +426,11 @@ impl Exchange {
         let fill = async {
             // Held until the bytes are gone.
             let mut place = None;
-            while let Some(chunk) = response.chunk().await.map_err(|error| transport::failed_within(&error))? {
+            while let Some(chunk) = match response.chunk().await {
+                // More was announced, and what was asked for is here: whether that will do is for the runtime to say.
+                Err(_) if response.length.is_some() && fold.is_whole() => None,
+                read => read.map_err(|error| transport::failed_within(&error))?,
+            } {
                 if place.is_none()
                     && !fold.is_short_with(&chunk)
                     && let Some(share) = share

@@ -5,7 +5,7 @@ use super::vault::FreshToken;
 use super::words;
 use crate::budget::{Budget, Claim};
 use crate::go::json::{self, loose};
-use crate::image::Hasher;
+use crate::image::{Digest, Hasher};
 use crate::limits::{self, ERROR_BODY, IMAGE_CONFIG, IMAGE_MANIFEST, SHORT_ANSWER, TAG_LIST, TOKEN_ANSWER};
 use crate::runtime::answer::{Body, Words};
 use crate::runtime::content;
@@ -61,8 +61,9 @@ pub(super) struct Fold {
 }
 
 enum Reader {
-    Manifest(Hasher),
-    Config(Hasher),
+    /// And its digest, where it was asked for by that.
+    Manifest(Hasher, Option<Digest>),
+    Config(Hasher, Digest),
     Token(Grant),
     Tags(Arc<str>),
     Words,
@@ -84,8 +85,8 @@ impl Fold {
         };
         let (reader, limit) = match want {
             _ if !good => (Reader::Words, ERROR_BODY),
-            Want::Manifest { by } => (Reader::Manifest(Hasher::like(by.as_ref())), IMAGE_MANIFEST),
-            Want::Config { by } => (Reader::Config(Hasher::like(Some(by))), IMAGE_CONFIG),
+            Want::Manifest { by } => (Reader::Manifest(Hasher::like(by.as_ref()), by.clone()), IMAGE_MANIFEST),
+            Want::Config { by } => (Reader::Config(Hasher::like(Some(by)), by.clone()), IMAGE_CONFIG),
             Want::Token(token) => (Reader::Token(token.by), TOKEN_ANSWER),
             Want::Tags { near } => (Reader::Tags(Arc::clone(near)), TAG_LIST),
             Want::Nothing | Want::Blob { .. } | Want::Words => return None,
@@ -108,6 +109,15 @@ impl Fold {
         matches!(self.reader, Reader::Words)
     }
 
+    /// Whether this is the content that was asked for by digest, all of it.
+    pub(super) fn is_whole(&self) -> bool {
+        match &self.reader {
+            Reader::Manifest(hasher, by) => by.as_ref().is_some_and(|by| hasher.clone().finish() == *by),
+            Reader::Config(hasher, by) => hasher.clone().finish() == *by,
+            Reader::Token(_) | Reader::Tags(_) | Reader::Words => false,
+        }
+    }
+
     /// The memory that it may take, in bytes, where that is more than is given to everybody. `announced` is what the headers say.
     pub(super) fn share(&self, announced: Option<u64>) -> Option<u32> {
         let announced = announced.and_then(|bytes| usize::try_from(bytes).ok());
@@ -125,7 +135,7 @@ impl Fold {
         let room = self.limit.saturating_sub(self.bytes.len());
         let taken = bytes.get(..room).unwrap_or(bytes);
         match &mut self.reader {
-            Reader::Manifest(hasher) | Reader::Config(hasher) => hasher.update(taken),
+            Reader::Manifest(hasher, _) | Reader::Config(hasher, _) => hasher.update(taken),
             Reader::Token(_) | Reader::Tags(_) | Reader::Words => {}
         }
         self.bytes.extend_from_slice(taken);
@@ -159,14 +169,14 @@ impl Fold {
 
     fn read(self, masks: &[&str], parsing: &Parsing) -> Result<Read, TooMuch> {
         let Self { reader, bytes, full, .. } = self;
-        if matches!(reader, Reader::Manifest(_) | Reader::Config(_)) && !full && json::memory(&bytes) > limits::DOCUMENT_MEMORY {
+        if matches!(reader, Reader::Manifest(..) | Reader::Config(..)) && !full && json::memory(&bytes) > limits::DOCUMENT_MEMORY {
             return Err(TOO_MANY_VALUES);
         }
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         let mut token = None;
         let body = match reader {
-            Reader::Manifest(_) | Reader::Config(_) if full => Body::TooLong(length),
-            Reader::Manifest(hasher) => {
+            Reader::Manifest(..) | Reader::Config(..) if full => Body::TooLong(length),
+            Reader::Manifest(hasher, _) => {
                 let mut document = content::document(&bytes);
                 if let Ok(document) = &mut document {
                     document.held = parsing.room(document.weight()).ok_or(NO_ROOM)?;
@@ -177,7 +187,7 @@ impl Fold {
                     length,
                 }
             }
-            Reader::Config(hasher) => {
+            Reader::Config(hasher, _) => {
                 let mut config = content::config(&bytes);
                 if let Ok(config) = &mut config {
                     config.held = parsing.room(config.weight()).ok_or(NO_ROOM)?;
@@ -285,7 +295,6 @@ fn token(bytes: &[u8], by: Grant) -> Option<FreshToken> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::Digest;
     use crate::runtime::outcome::ContentFault;
 
     fn read(want: &Want, status: u16, chunks: &[&[u8]]) -> Option<Body> {
@@ -405,7 +414,7 @@ mod tests {
         assert!(matches!(
             config,
             Some(Body::Config {
-                config: Err(ContentFault::ConfigNotJson),
+                config: Err(ContentFault::ConfigNotJson(_)),
                 length: 1,
                 ..
             })

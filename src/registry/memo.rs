@@ -506,7 +506,7 @@ fn is_by_digest(request: &Request) -> bool {
 fn is_content(request: &Request, response: &Response) -> bool {
     match (&request.want, &response.body) {
         (Want::Manifest { by: Some(by) }, Body::Manifest { digest, .. }) | (Want::Config { by }, Body::Config { digest, .. }) => {
-            by == digest && is_by_digest(request)
+            by == digest && is_by_digest(request) && !response.ends_early()
         }
         (_, _) => false,
     }

@@ -86,6 +86,15 @@ impl Response {
         claims && self.answered_by != AnsweredBy::Registry
     }
 
+    /// Whether the body is the content that was asked for, and shorter than the headers say: the connection ended behind it. Whoever
+    /// reads as many bytes as the content has does not notice; whoever reads to the end fails.
+    pub fn ends_early(&self) -> bool {
+        let (Body::Manifest { length: came, .. } | Body::Config { length: came, .. }) = &self.body else {
+            return false;
+        };
+        !self.encoded && self.length.is_some_and(|announced| announced > *came)
+    }
+
     /// The registry's own words.
     pub fn words(&self) -> Words {
         match &self.body {

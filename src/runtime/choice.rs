@@ -114,7 +114,11 @@ mod tests {
     }
 
     fn broken(host: &str) -> Failure {
-        failed(host, Evidence::ContentInvalid(ContentFault::NotJson), Some(200))
+        failed(
+            host,
+            Evidence::ContentInvalid(ContentFault::NotJson(String::new())),
+            Some(200),
+        )
     }
 
     fn rejected(host: &str) -> Failure {

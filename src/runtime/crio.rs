@@ -92,7 +92,8 @@ impl Stop {
     /// A failure without any answer.
     fn unanswered(failure: Failure) -> Self {
         Self::Failed(Box::new(Failed {
-            by_network: true,
+            // Go's `io.ErrUnexpectedEOF` is no `net.Error`.
+            by_network: !failure.is_cut_short(),
             ..Failed::from(failure)
         }))
     }

@@ -137,8 +137,8 @@ pub enum ContentFault {
     MediaType(String),
     /// The media type of an index entry is not one that a runtime takes for a manifest.
     EntryType(String),
-    /// Not JSON.
-    NotJson,
+    /// Not JSON: what Go's parser says of it; empty where that is not known.
+    NotJson(String),
     /// The media type and the body disagree: how, in containerd's words.
     BodyMismatch(String),
     /// A member of the manifest, or of a descriptor in it, is of the wrong type.
@@ -160,8 +160,8 @@ pub enum ContentFault {
     NotServed,
     /// A Docker schema 1 manifest without signatures, which containerd 1.x cannot convert.
     Unsigned,
-    /// The config is not JSON.
-    ConfigNotJson,
+    /// The config is not JSON: what Go's parser says of it.
+    ConfigNotJson(String),
     /// A member of the config is of the wrong type.
     ConfigWrongKind,
     /// A descriptor that is never fetched: containerd refuses sizes of zero and below.

@@ -178,6 +178,21 @@ impl Failure {
         Self::unworded(Evidence::ContentInvalid(fault), response).about(digest)
     }
 
+    /// Whether an answer had begun and did not end.
+    pub(crate) fn is_cut_short(&self) -> bool {
+        self.evidence == Evidence::ConnectionFailed(ConnectionFault::Interrupted) && self.detail.as_deref() == Some(CUT_SHORT)
+    }
+
+    /// The failure of whoever reads an answer to its end, where that does not come.
+    pub fn cut_short(response: &Response) -> Option<Self> {
+        let interrupted = Evidence::ConnectionFailed(ConnectionFault::Interrupted);
+        response.ends_early().then(|| Self {
+            status: None,
+            detail: Some(CUT_SHORT.to_owned()),
+            ..Self::unworded(interrupted, response)
+        })
+    }
+
     /// A failure because no answer came.
     fn unanswered(request: &Request, fault: &Fault) -> Self {
         let evidence = match fault.what {

@@ -2,7 +2,7 @@
 //!
 //! Measured with the kubelet of Kubernetes 1.37.2 and containerd 2.4.2, by its transfer service and by its client; the words of containerd
 //! 1.x by CRI, on 1.7.34. Messages of gRPC's code Unknown come bare, others keep their `rpc error: code = … desc = `. What cannot be
-//! predicted is left out at the end (what a JSON parser stumbled over, what a registry says in the body of an error other than a 403) or
+//! predicted is left out at the end (which member of a manifest has the wrong type, what a registry says in the body of an error other than a 403) or
 //! appears as `...` (names of temporary files).
 
 use super::audience::{Audience, Group};
@@ -369,13 +369,13 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
                 "{pull}failed to copy: httpReadSeeker: failed open: could not fetch content descriptor {} from remote: not found",
                 with_digest(&format!("({})", escape(media_type)))
             )),
-            ContentFault::NotJson if !about.is_empty() => format!("{pull}children: invalid desc {about}: invalid character"),
+            ContentFault::NotJson(said) if !about.is_empty() => format!("{pull}children: invalid desc {about}: {said}"),
             ContentFault::BodyMismatch(why) if !about.is_empty() => {
                 format!("{pull}children: invalid desc {about}: media-type: {}", escape(why))
             }
             ContentFault::WrongKind(_) | ContentFault::Newer(_) => format!("{pull}json: cannot unmarshal"),
             // What more there is to it differs.
-            ContentFault::Unsigned | ContentFault::NotJson | ContentFault::BodyMismatch(_) | ContentFault::Structure(_) => {
+            ContentFault::Unsigned | ContentFault::NotJson(_) | ContentFault::BodyMismatch(_) | ContentFault::Structure(_) => {
                 pull.trim_end_matches(": ").to_owned()
             }
             ContentFault::OtherSize { says, .. } if *says < 0 && by == Pull::Transfer => invalid_argument(&format!(
@@ -404,7 +404,7 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
             ContentFault::DigestWrong | ContentFault::NotServed => not_found(&format!(
                 "{pull}failed to copy: httpReadSeeker: failed open: content at {written} not found: not found"
             )),
-            ContentFault::ConfigNotJson => format!("{pull}unmarshal image config: invalid character"),
+            ContentFault::ConfigNotJson(said) => format!("{pull}unmarshal image config: {said}"),
             ContentFault::ConfigWrongKind => match by {
                 Pull::Client => format!("{pull}unmarshal image config"),
                 Pull::Transfer => {

@@ -367,7 +367,7 @@ fn content(fault: &ContentFault, host: &str, target: &str, said: &str) -> String
                 escape(media_type)
             )
         }
-        ContentFault::NotJson => format!("the manifest of {target} at {host} is not JSON"),
+        ContentFault::NotJson(_) => format!("the manifest of {target} at {host} is not JSON"),
         ContentFault::BodyMismatch(_) => format!("the manifest of {target} at {host} is not what its media type says"),
         ContentFault::Empty => format!("{host} reports a manifest of 0 bytes for {target}"),
         ContentFault::DigestMalformed(value) => {
@@ -387,7 +387,7 @@ fn content(fault: &ContentFault, host: &str, target: &str, said: &str) -> String
             "{host} resolves {target} to a digest, and then does not serve that digest{said}: a proxy cache has a stale tag, or \
              a clean-up left the tag behind"
         ),
-        ContentFault::ConfigNotJson => format!("the image config of {target} at {host} is not JSON"),
+        ContentFault::ConfigNotJson(_) => format!("the image config of {target} at {host} is not JSON"),
         ContentFault::ConfigWrongKind => {
             format!("the image config of {target} at {host} is damaged: one of its fields has the wrong type")
         }

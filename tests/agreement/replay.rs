@@ -37,9 +37,6 @@ const PLACES: &[(&str, &str)] = &[
 /// `{}`, which several cases share and recordings leave out.
 const EMPTY_JSON: &str = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
 
-/// Why a recording with a body of which only a part came is not replayed.
-const CUT_SHORT: &str = "CRI-O asks again where a body ends early; a replay answers with the part that came as if it were all";
-
 /// Recordings that a machine does not replay: the case, the beginning of the runtime's name, and why.
 const NOT_REPLAYED: &[(&str, &str, &str)] = &[
     (
@@ -53,9 +50,7 @@ const NOT_REPLAYED: &[(&str, &str, &str)] = &[
         "containerd",
         "we read no more of a manifest than runtimes read of a tag's",
     ),
-    ("cut-short", "crio", CUT_SHORT),
-    ("cut-short-config", "crio", CUT_SHORT),
-    ("get-of-a-wrong-length", "crio", CUT_SHORT),
+    ("cut-short-config", "crio", "CRI-O asks for the rest of a blob; there is none"),
     ("layer-not-an-archive", "", "we do not read layers"),
     (
         "redirects-layer-to-html",

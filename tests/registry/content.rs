@@ -296,7 +296,7 @@ async fn pages_and_nothing() {
     invalid(&serves(empty).await, ContentFault::Empty).await;
     invalid(
         &serves(served(&Blob::new(OCI_MANIFEST, "{broken"))).await,
-        ContentFault::NotJson,
+        ContentFault::NotJson("invalid character 'b' looking for beginning of object key string".to_owned()),
     )
     .await;
     let app = image("amd64");
@@ -408,7 +408,8 @@ async fn configs() {
 
     let broken = image_with(OCI_CONFIG, "not json");
     let server = Faulty::start(move |seen| good(&broken, seen)).await;
-    invalid(&server, ContentFault::ConfigNotJson).await;
+    let said = "invalid character 'o' in literal null (expecting 'u')".to_owned();
+    invalid(&server, ContentFault::ConfigNotJson(said)).await;
     let uneven = image_with(OCI_CONFIG, r#"{"architecture":"amd64"}"#);
     let server = Faulty::start(move |seen| good(&uneven, seen)).await;
     invalid(&server, ContentFault::LayerCount { layers: 1, diff_ids: 0 }).await;

@@ -239,7 +239,8 @@ async fn content_that_only_a_silent_mirror_may_have() {
     let gone = refusing(404, "MANIFEST_UNKNOWN").await;
     let dir = tree("r.example", &text(&gone.host()));
     let failure = ask(&with(&dir), "r.example/team/app:1", None).await.unwrap_err();
-    assert_eq!(failure.evidence, Evidence::ContentInvalid(ContentFault::NotJson));
+    let said = "invalid character 'o' in literal null (expecting 'u')".to_owned();
+    assert_eq!(failure.evidence, Evidence::ContentInvalid(ContentFault::NotJson(said)));
 }
 
 #[tokio::test]

@@ -48,6 +48,40 @@ fn refuses_in_the_words_of_go() {
     }
 }
 
+/// A document cut short anywhere: where Go says something else than "unexpected end of JSON input", it says it of this part of what is left.
+#[test]
+fn a_cut_document_is_refused_in_the_words_of_go() {
+    let whole = br#"{"schemaVersion":2,"a":[true,false,null],"n":[-0.5e+10,12E3],"t":"\u00e9\\\"x\n","o":{"k":{}}}"#;
+    let odd = [
+        (25..=25, "in literal true (expecting 'r')"),
+        (26..=26, "in literal true (expecting 'u')"),
+        (27..=27, "in literal true (expecting 'e')"),
+        (30..=30, "in literal false (expecting 'a')"),
+        (31..=31, "in literal false (expecting 'l')"),
+        (32..=32, "in literal false (expecting 's')"),
+        (33..=33, "in literal false (expecting 'e')"),
+        (36..=36, "in literal null (expecting 'u')"),
+        (37..=38, "in literal null (expecting 'l')"),
+        (47..=47, "in numeric literal"),
+        (49..=49, "after decimal point in numeric literal"),
+        (51..=52, "in exponent of numeric literal"),
+        (58..=58, "in exponent of numeric literal"),
+        (67..=67, "in string escape code"),
+        (68..=71, "in \\u hexadecimal character escape"),
+        (73..=73, "in string escape code"),
+        (75..=75, "in string escape code"),
+        (78..=78, "in string escape code"),
+    ];
+    for length in 0..whole.len() {
+        let words = odd.iter().find(|(lengths, _)| lengths.contains(&length));
+        let expected = words.map_or("unexpected end of JSON input".to_owned(), |(_, text)| {
+            format!("invalid character ' ' {text}")
+        });
+        assert_eq!(check(&whole[..length]), Err(expected), "{length}");
+    }
+    assert_eq!(check(whole), Ok(()));
+}
+
 #[test]
 fn accepts_what_go_accepts() {
     for document in [

@@ -136,7 +136,11 @@ pub fn simulate(registry: &Registry, shown: CaseOutcome, reference: &Reference, 
             &[],
             None,
         )),
-        Cause::ContentInvalid => fail(200, "", Evidence::ContentInvalid(ContentFault::NotJson)),
+        Cause::ContentInvalid => fail(
+            200,
+            "",
+            Evidence::ContentInvalid(ContentFault::NotJson("unexpected end of JSON input".to_owned())),
+        ),
         Cause::ContentMissing => fail(
             404,
             "BLOB_UNKNOWN",

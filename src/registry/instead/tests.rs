@@ -271,7 +271,7 @@ fn content_is_shared_after_a_proof() {
         },
     );
     let body = Body::Config {
-        config: Err(ContentFault::ConfigNotJson),
+        config: Err(ContentFault::ConfigNotJson(String::new())),
         digest: Digest::sha256(TEXT),
         length: 2,
     };

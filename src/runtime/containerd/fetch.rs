@@ -106,12 +106,17 @@ impl Walk<'_> {
             _ => return Err(unreadable(&response)),
         };
         if let Some(says) = resolved.length.filter(|says| *says != has) {
-            return Err(about(ContentFault::OtherSize {
-                part,
-                by: "answer to HEAD",
-                has: signed(has),
-                says: signed(says),
-            }));
+            return Err(Failure::cut_short(&response).map_or_else(
+                || {
+                    about(ContentFault::OtherSize {
+                        part,
+                        by: "answer to HEAD",
+                        has: signed(has),
+                        says: signed(says),
+                    })
+                },
+                Stop::from,
+            ));
         }
         let parsed = document.as_ref().map_err(|fault| about(fault.clone()))?;
         let parsed = manifest::read(&resolved.media_type, parsed).map_err(about)?;

@@ -93,9 +93,22 @@ fn what_containerd_refuses() {
         assert_eq!(read(mt, body.as_bytes()).as_ref(), Err(expected), "{mt} {body}");
     };
     let structure = |text: &str| ContentFault::Structure(text.to_owned());
-    check(MANIFEST, "", &ContentFault::NotJson);
-    check(MANIFEST, "<html>", &ContentFault::NotJson);
-    check(MANIFEST, r#"{"config":{}"#, &ContentFault::NotJson);
+    let not_json = |said: &str| ContentFault::NotJson(said.to_owned());
+    let ends = not_json("unexpected end of JSON input");
+    check(MANIFEST, "", &ends);
+    check(
+        MANIFEST,
+        "<html>",
+        &not_json("invalid character '<' looking for beginning of value"),
+    );
+    check(MANIFEST, r#"{"config":{}"#, &ends);
+    // Before Go looks at a member, it checks all of the syntax.
+    check(MANIFEST, r#"{"schemaVersion":"2","config":{}"#, &ends);
+    check(
+        MANIFEST,
+        r#"{"config":nul"#,
+        &not_json("invalid character ' ' in literal null (expecting 'l')"),
+    );
     let mismatch = |text: String| ContentFault::BodyMismatch(text);
     let is_index = mismatch(format!("expected manifest but found index ({MANIFEST})"));
     let is_manifest = mismatch(format!("expected index but found manifest ({INDEX})"));
@@ -234,8 +247,13 @@ fn configs() {
         })
     );
     assert_eq!(read(r#"{"os":"linux","rootfs":null}"#).unwrap().platform.architecture, "");
-    for bad in ["", "x", r#"{"os":"linux"} x"#] {
-        assert_eq!(read(bad), Err(ContentFault::ConfigNotJson), "{bad}");
+    for (bad, said) in [
+        ("", "unexpected end of JSON input"),
+        ("x", "invalid character 'x' looking for beginning of value"),
+        (r#"{"os":"linux"} x"#, "invalid character 'x' after top-level value"),
+        (r#"{"architecture":7"#, "unexpected end of JSON input"),
+    ] {
+        assert_eq!(read(bad), Err(ContentFault::ConfigNotJson(said.to_owned())), "{bad}");
     }
     for bad in [
         "[]",

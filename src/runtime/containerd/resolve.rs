@@ -182,6 +182,10 @@ fn at_host(
     if known.is_none() || length.is_none() {
         let session = walk.sessions.get_mut(at).ok_or(Stop::Failed(Vec::new()))?;
         let whole = session.exchange(net, get)?;
+        // This one is read to its end.
+        if let Some(failure) = Failure::cut_short(&whole) {
+            return Err(failure.into());
+        }
         if !whole.is_success() {
             let evidence = walk.refused_resolve(at, &whole);
             return Err(Failure::of(evidence, &whole, Purpose::Content).into());

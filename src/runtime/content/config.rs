@@ -1,6 +1,6 @@
 //! An image's config.
 
-use super::document::WrittenPlatform;
+use super::document::{WrittenPlatform, fault, read};
 use crate::budget::Claim;
 use crate::go::json::{self, Go, Pointer, loose};
 use crate::image::Platform;
@@ -94,18 +94,8 @@ loose! {
 /// Reads a config. Runtimes refuse one with a member of the wrong type, even if they do not need that member.
 pub fn config(body: &[u8]) -> Result<ReadConfig, ContentFault> {
     let text = json::text(body);
-    if json::is_too_deep(&text) {
-        return Err(ContentFault::ConfigNotJson);
-    }
-    let written = serde_json::from_str::<Option<WrittenConfig<'_>>>(&text)
-        .map_err(|error| {
-            if error.is_data() {
-                ContentFault::ConfigWrongKind
-            } else {
-                ContentFault::ConfigNotJson
-            }
-        })?
-        .unwrap_or_default();
+    let written =
+        read::<WrittenConfig<'_>>(&text).ok_or_else(|| fault(body, ContentFault::ConfigNotJson, ContentFault::ConfigWrongKind))?;
     let diff_ids = written.rootfs.and_then(|rootfs| rootfs.diff_ids).unwrap_or_default();
     let platform = Platform::from(WrittenPlatform {
         os: written.os,

@@ -4,6 +4,7 @@
 use super::schema1::layers as schema1_layers;
 use crate::budget::Claim;
 use crate::go::json::{self, Pointer, loose};
+use crate::go::json_scanner;
 use crate::image::Platform;
 use crate::runtime::fault::ContentFault;
 use base64::Engine as _;
@@ -158,12 +159,8 @@ impl From<WrittenPlatform<'_>> for Platform {
 /// Reads a manifest or an index. The error is [`ContentFault::NotJson`], or a member of the wrong type.
 pub fn document(body: &[u8]) -> Result<Document, ContentFault> {
     let text = json::text(body);
-    if json::is_too_deep(&text) {
-        return Err(ContentFault::NotJson);
-    }
-    let written = serde_json::from_str::<Option<WrittenDocument<'_>>>(&text)
-        .map_err(|error| fault(&error, "manifest"))?
-        .unwrap_or_default();
+    let written = read::<WrittenDocument<'_>>(&text)
+        .ok_or_else(|| fault(body, ContentFault::NotJson, ContentFault::WrongKind("manifest")))?;
     let members = members(&text);
     let has = |name: &str| members.contains_key(name);
     let is_set = |name: &str| members.get(name).is_some_and(|raw| raw.get() != "null");
@@ -249,12 +246,16 @@ fn members(text: &str) -> BTreeMap<String, &RawValue> {
         .collect()
 }
 
-fn fault(error: &serde_json::Error, what: &'static str) -> ContentFault {
-    match error.classify() {
-        serde_json::error::Category::Data => ContentFault::WrongKind(what),
-        serde_json::error::Category::Io | serde_json::error::Category::Syntax | serde_json::error::Category::Eof => {
-            ContentFault::NotJson
-        }
+/// Reads a document, unless it is nested too deep.
+pub(super) fn read<'a, T: Deserialize<'a> + Default>(text: &'a str) -> Option<T> {
+    if json::is_too_deep(text) { None } else { json::only(text) }
+}
+
+/// Why Go does not read a body: it checks the syntax of all of it before it looks at the first member.
+pub(super) fn fault(body: &[u8], not_json: impl FnOnce(String) -> ContentFault, wrong_kind: ContentFault) -> ContentFault {
+    match json_scanner::check(body) {
+        Err(said) => not_json(said),
+        Ok(()) => wrong_kind,
     }
 }
 

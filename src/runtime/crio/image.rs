@@ -248,6 +248,8 @@ impl Served {
         self.document.clone().map_err(|fault| match self.form {
             // It was read as something that it is not.
             Form::Schema1 => ContentFault::MediaType(clipped(&self.response.content_type)),
+            // Its words about a list hold the whole body.
+            Form::OciIndex | Form::DockerList if matches!(fault, ContentFault::NotJson(_)) => ContentFault::NotJson(String::new()),
             Form::Oci | Form::Docker | Form::OciIndex | Form::DockerList => fault,
         })
     }

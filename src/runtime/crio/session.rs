@@ -184,7 +184,10 @@ impl Session {
         let (request, answer) = walk.ask(net, request, after)?;
         let response = answer.response(&request).map_err(Stop::unanswered);
         self.latest = Some(Box::new(request));
-        response
+        match response.as_ref().ok().and_then(|response| Failure::cut_short(response)) {
+            Some(failure) => Err(Stop::unanswered(failure)),
+            None => response,
+        }
     }
 
     /// A token, which is used for as long as the registry is asked (`getBearerToken`). If it is refused, nothing else is tried.

@@ -2,7 +2,7 @@
 //! which it words itself. Read from the sources, not measured.
 //!
 //! What cannot be predicted appears as `...` (addresses, file names). Some messages are left out altogether, because too much in them
-//! cannot be predicted: what a JSON parser stumbled over, the body of an error that no registry sent, the failures of several mirrors.
+//! cannot be predicted: an index that is no JSON, whose text it repeats, the body of an error that no registry sent, the failures of several mirrors.
 
 use crate::image::{Reference, Target};
 use crate::runtime::crio::choose::variants;
@@ -11,8 +11,7 @@ use crate::runtime::crio::places::places;
 use crate::runtime::crio::version::{Artifacts, Look};
 use crate::runtime::crio::{Crio, Failure, candidates};
 use crate::runtime::outcome::{
-    AuthStage, CUT_SHORT, ConnectionFault, ContentFault, Evidence, ImageFacts, Purpose, Rejection, TimeoutStage, TlsFault,
-    Unresolved,
+    AuthStage, ConnectionFault, ContentFault, Evidence, ImageFacts, Purpose, Rejection, TimeoutStage, TlsFault, Unresolved,
 };
 use crate::runtime::{End, NodeConfig, Outcome, Pull};
 use core::net::Ipv4Addr;
@@ -35,7 +34,12 @@ enum Looked {
     NoEntry(String),
     /// The manifest that an index names cannot be fetched.
     NoChild(String),
+    /// A manifest is not JSON.
+    NotJson(String),
 }
+
+/// What CRI-O up to 1.34 says of a reference that is an image (`ErrIsAnImage`).
+const IS_AN_IMAGE: &str = "provided artifact is a container image";
 
 impl Crio {
     /// The text of the gRPC error (code Unknown) with which a pull ends; `None` if it does not fail or the text is not known.
@@ -101,7 +105,7 @@ impl Crio {
                 }
                 _ => (
                     words.of(failure)?,
-                    failure.status.is_none() && failure.request.is_some() && !is_cut_short(failure),
+                    failure.status.is_none() && failure.request.is_some() && !failure.is_cut_short(),
                 ),
             },
             End::NoMatch => (words.no_match(pull)?, false),
@@ -135,7 +139,10 @@ impl Crio {
                 (Look::ByReference, Met::Image(_, Looked::NoChild(error)) | Met::Source(error)) if !of_list => {
                     format!("get manifest: build image source: {error}")
                 }
-                (Look::ByReference, _) => "provided artifact is a container image".to_owned(),
+                (Look::ByReference, Met::Image(_, Looked::NotJson(said))) if !of_list => {
+                    format!("parse manifest from blob: {said}")
+                }
+                (Look::ByReference, _) => IS_AN_IMAGE.to_owned(),
                 (Look::Twice, Met::Source(error)) => {
                     format!("image reference: get manifest from ref: create image source: {error}")
                 }
@@ -143,14 +150,18 @@ impl Crio {
                     format!("image reference: choose manifest instance: {error}")
                 }
                 (Look::Twice, Met::Image(_, Looked::NoChild(error))) => format!("image reference: get instance manifest: {error}"),
+                (Look::Twice, Met::Image(_, Looked::NotJson(said))) => format!("image reference: parse manifest: {said}"),
                 (Look::Twice, Met::Image(_, Looked::Image)) => {
                     "image reference: reference is a container image, not an OCI artifact".to_owned()
                 }
             })
         };
         Some(match (self.version.artifacts(), met) {
-            (Artifacts::Never, _) | (Artifacts::First, Met::Image(..)) => image,
-            (Artifacts::First, Met::Source(_)) => format!("unable to try pulling possible OCI artifact: {}", artifact()?),
+            (Artifacts::Never, _) => image,
+            (Artifacts::First, _) => match artifact()? {
+                artifact if artifact == IS_AN_IMAGE => image,
+                artifact => format!("unable to try pulling possible OCI artifact: {artifact}"),
+            },
             (Artifacts::AfterAnswers, _) if by_network => format!("unable to pull image: {image}"),
             (Artifacts::AfterAnyFailure | Artifacts::AfterAnswers, _) => {
                 format!(
@@ -185,7 +196,7 @@ impl Words<'_> {
         }
         let url = failure.request.as_ref().map_or("", |request| &request.url);
         let purpose = failure.request.as_ref().map(|request| request.purpose);
-        if is_cut_short(failure) && purpose == Some(Purpose::Content) {
+        if failure.is_cut_short() && purpose == Some(Purpose::Content) {
             // What it says of a blob depends on how often it asks again.
             return url.contains("/manifests/").then(|| Met::Source("unexpected EOF".to_owned()));
         }
@@ -214,6 +225,11 @@ impl Words<'_> {
                 Some(Purpose::AnonymousToken | Purpose::OauthToken),
             ) => token_refused(failure).map(Met::Source),
             (Evidence::TooLong { .. }, _) => Some(Met::Source("exceeded maximum allowed size of 4194304 bytes".to_owned())),
+            // What it says of an index has the body in it.
+            (Evidence::ContentInvalid(ContentFault::NotJson(said)), _) if !said.is_empty() => {
+                let error = format!("initializing image from source {}: {said}", self.named);
+                Some(Met::Image(self.within_an_index(&error), Looked::NotJson(said.clone())))
+            }
             (Evidence::ContentInvalid(fault), _) => Some(Met::Image(self.of_content(failure, fault)?, Looked::Image)),
             (Evidence::ContentMissing { part, digest, .. }, _) => {
                 let refused = refused(failure)?;
@@ -260,6 +276,7 @@ impl Words<'_> {
                 "determining manifest MIME type for {}: Manifest does not match provided manifest digest {}",
                 self.named, about?
             ))),
+            ContentFault::ConfigNotJson(said) => Some(self.within_an_index(&format!("parsing image configuration: {said}"))),
             ContentFault::OtherSize { part: "config", .. } => Some(self.within_an_index("writing blob: blob size mismatch")),
             _ => None,
         }
@@ -321,10 +338,6 @@ impl Words<'_> {
 
 fn is_list(media_type: &str) -> bool {
     super::manifest::Form::of(media_type).is_list()
-}
-
-fn is_cut_short(failure: &Failure) -> bool {
-    failure.evidence == Evidence::ConnectionFailed(ConnectionFault::Interrupted) && failure.detail.as_deref() == Some(CUT_SHORT)
 }
 
 /// The text for a missing answer, in Go's words.

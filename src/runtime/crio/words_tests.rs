@@ -5,7 +5,7 @@ use crate::runtime::answer::At;
 use crate::runtime::content::{Body, Content};
 use crate::runtime::crio::Version;
 use crate::runtime::crio::registries_conf::RegistriesConf;
-use crate::runtime::outcome::Build;
+use crate::runtime::outcome::{Build, CUT_SHORT};
 use crate::runtime::request::{Method, Origin, Scheme, Who};
 use std::sync::Arc;
 
@@ -259,6 +259,88 @@ fn what_is_another_or_cut_short() {
     assert!(
         text.starts_with("unable to pull image: ") && text.ends_with(": EOF"),
         "{text}"
+    );
+}
+
+// As CRI-O 1.36.3 said them in the cases `body-cut-short` and `config-not-json`; those of 1.33 and 1.34 by their sources.
+#[test]
+fn what_is_no_json() {
+    const OLD: Version = Version(1, 33, 3);
+    let said_of = |version, outcome: &Outcome| said(version, &pull("a.example/x:v1"), outcome);
+    let words = "unexpected end of JSON input";
+    let broken = |fault| {
+        failure(
+            Evidence::ContentInvalid(fault),
+            "https://a.example/v2/x/manifests/v1",
+            Some(200),
+            None,
+        )
+    };
+    let whole = failed(broken(ContentFault::NotJson(words.to_owned())));
+    let image = format!("initializing image from source docker://a.example/x:v1: {words}");
+    assert_eq!(said_of(Version(1, 32, 0), &whole).unwrap(), image);
+    assert_eq!(
+        said_of(OLD, &whole).unwrap(),
+        format!("unable to try pulling possible OCI artifact: parse manifest from blob: {words}")
+    );
+    let both = "unable to pull image or OCI artifact: pull image err: ";
+    assert_eq!(
+        said_of(Version(1, 34, 1), &whole).unwrap(),
+        format!("{both}{image}; artifact err: parse manifest from blob: {words}")
+    );
+    assert_eq!(
+        said_of(NEW, &whole).unwrap(),
+        format!("{both}{image}; artifact err: image reference: parse manifest: {words}")
+    );
+    let child = Outcome {
+        found: Some(found(OCI_IMAGE_INDEX_MEDIA_TYPE, Vec::new())),
+        ..whole
+    };
+    let text = said_of(NEW, &child).unwrap();
+    let start = format!("{both}copying system image from manifest list: {image}; ");
+    assert!(text.starts_with(&start), "{text}");
+    let config = failed(broken(ContentFault::ConfigNotJson(words.to_owned())));
+    assert_eq!(
+        said_of(OLD, &config).unwrap(),
+        format!("parsing image configuration: {words}")
+    );
+    assert_eq!(said_of(NEW, &failed(broken(ContentFault::NotJson(String::new())))), None);
+}
+
+// CRI-O 1.33.0 to 1.33.3 look for an artifact first, and stop at whatever does not tell that it is an image.
+#[test]
+fn the_first_versions_that_look_for_artifacts() {
+    const OLD: Version = Version(1, 33, 0);
+    let index = |media_type, end| Outcome {
+        found: Some(found(media_type, Vec::new())),
+        ends: vec![end],
+        passed: Vec::new(),
+    };
+    let of = |outcome: &Outcome| said(OLD, &pull("a.example/x:v1"), outcome).unwrap();
+    let first = "unable to try pulling possible OCI artifact: ";
+    let none = |what| format!("no image found in {what} for architecture \"arm64\", variant \"v8\", OS \"linux\"");
+    assert_eq!(
+        of(&index(OCI_IMAGE_INDEX_MEDIA_TYPE, End::NoMatch)),
+        format!("{first}choose instance: {}", none("image index"))
+    );
+    // A list of Docker's is taken for an image unread.
+    assert_eq!(
+        of(&index(IMAGE_MANIFEST_LIST_MEDIA_TYPE, End::NoMatch)),
+        format!(
+            "choosing an image from manifest list docker://a.example/x:v1: {}",
+            none("manifest list")
+        )
+    );
+    let gone = Evidence::ContentMissing {
+        part: "child manifest",
+        digest: OTHER.to_owned(),
+        media_type: String::new(),
+    };
+    let url = format!("https://a.example/v2/x/manifests/{OTHER}");
+    let child = failure(gone, &url, Some(404), Some(("MANIFEST_UNKNOWN", "")));
+    assert_eq!(
+        of(&index(OCI_IMAGE_INDEX_MEDIA_TYPE, End::Failed(child))),
+        format!("{first}get manifest: build image source: reading manifest {OTHER} in a.example/x: manifest unknown")
     );
 }
 

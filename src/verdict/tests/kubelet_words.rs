@@ -103,6 +103,10 @@ fn both_ways_of_pulling() {
         says: 7,
     });
     let large = asked(large, 200, "GET", "").about(DIGEST);
+    let broken = |fault| asked(Evidence::ContentInvalid(fault), 200, "GET", "").about(DIGEST);
+    let said_by_go = || "unexpected end of JSON input".to_owned();
+    let cut = broken(ContentFault::NotJson(said_by_go()));
+    let cut_config = broken(ContentFault::ConfigNotJson(said_by_go()));
     for (failure, transfer, client) in [
         (
             &missing,
@@ -126,6 +130,16 @@ fn both_ways_of_pulling() {
             &said,
             format!("IMAGEfailed to copy: httpReadSeeker: failed open: unexpected status from GET request to https://r.example:5000/v2/app/blobs/{DIGEST}: 429 Too Many Requests\ntoomanyrequests: slow down"),
             format!("IMAGEfailed to copy: httpReadSeeker: failed open: unexpected status code https://r.example:5000/v2/app/blobs/{DIGEST}: 429 Too Many Requests - Server message: toomanyrequests: slow down"),
+        ),
+        (
+            &cut,
+            format!("IMAGEchildren: invalid desc {DIGEST}: unexpected end of JSON input"),
+            format!("IMAGEchildren: invalid desc {DIGEST}: unexpected end of JSON input"),
+        ),
+        (
+            &cut_config,
+            "IMAGEunmarshal image config: unexpected end of JSON input".to_owned(),
+            "IMAGEunmarshal image config: unexpected end of JSON input".to_owned(),
         ),
         (
             &large,
