@@ -199,7 +199,7 @@ impl Cluster {
         match self {
             Self::Absent => facts.clone(),
             Self::Manifests(directory) => {
-                // Too late counts as unchanged.
+                // A timeout counts as unchanged.
                 let _ = tokio::time::timeout_at(deadline, directory.look_again()).await;
                 directory.load().facts(namespace, templates)
             }
@@ -208,7 +208,7 @@ impl Cluster {
         }
     }
 
-    /// All nodes, as far as they are known by now.
+    /// All nodes known so far.
     pub fn nodes(&self) -> Arc<Vec<Node>> {
         match self {
             Self::Absent => Arc::default(),
@@ -219,7 +219,7 @@ impl Cluster {
         }
     }
 
-    /// What OpenShift's objects say about registries; `None` where there are none of them. The error is a clause.
+    /// What OpenShift's objects say about registries; `None` if there are none. The error is a clause.
     pub async fn openshift(&self) -> Result<Option<OpenShift>, String> {
         match self {
             Self::Absent => Ok(None),
@@ -237,7 +237,7 @@ impl Cluster {
         }
     }
 
-    /// Which cluster it is: context and address, for people. `None` where there is none.
+    /// The cluster's context and address, to show to users; `None` without a cluster.
     pub fn title(&self) -> Option<&str> {
         match self {
             Self::Absent | Self::Manifests(_) => None,
@@ -255,7 +255,7 @@ impl Cluster {
         }
     }
 
-    /// How long ago the API server was last heard of; `None` where there is none.
+    /// How long ago the API server last sent anything; `None` without one.
     pub fn silence(&self) -> Option<std::time::Duration> {
         match self {
             Self::Absent | Self::Manifests(_) => None,

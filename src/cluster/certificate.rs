@@ -38,7 +38,7 @@ pub struct ObjectNames {
 }
 
 impl ObjectNames {
-    /// The first name that no object can have.
+    /// The first name that is not a valid object name.
     pub fn impossible(&self) -> Option<&str> {
         let namespace = self.namespace.iter().map(String::as_str);
         namespace
@@ -52,7 +52,7 @@ impl ObjectNames {
 pub struct Dated<T> {
     /// The answer.
     pub value: T,
-    /// Its time.
+    /// The time in its `Date` header; `None` if it had none.
     pub date: Option<i64>,
 }
 
@@ -221,7 +221,7 @@ impl CertificateClient {
         path: String,
         body: Option<(&'static str, Value)>,
     ) -> Result<Dated<(StatusCode, Value)>, RequestError> {
-        // Nothing else may get into a path.
+        // Only valid names may get into a URL's path.
         if ![&self.namespace, &self.secret, &self.configuration]
             .iter()
             .all(|name| convert::is_name(name))

@@ -78,12 +78,13 @@ async fn client_that_notes(options: &Options, silence: Duration, heard: Heard) -
         .map_err(|error| ConnectError::Client(Box::new(error)))
 }
 
-/// The client as kube builds it, but for its connections: few that are idle, and none that was cut without a word. It notes what it hears.
+/// The client as kube builds it, with two differences: it keeps few idle connections and notices those that were cut silently, and it
+/// records in `heard` when something arrives.
 fn build(config: Config, heard: Heard) -> kube::Result<Client> {
     if config.proxy_url.is_some() {
         return Client::try_from(config);
     }
-    // As kube does before the first TLS; an error says that somebody was faster.
+    // kube does this before its first TLS connection; an error means that it is done already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let (idle, interval, times) = limits::API_KEEPALIVE;
     let mut tcp = HttpConnector::new();
@@ -124,7 +125,7 @@ fn build(config: Config, heard: Heard) -> kube::Result<Client> {
 /// How long an idle connection is kept.
 const IDLE: Duration = Duration::from_secs(30);
 
-/// The configuration, and the context of the kubeconfig that it is from.
+/// The configuration, and the kubeconfig's context that it comes from.
 async fn config(options: &Options) -> Result<(Config, Option<String>), ConnectError> {
     let wanted = KubeConfigOptions {
         context: options.context.clone(),
@@ -148,7 +149,7 @@ async fn config(options: &Options) -> Result<(Config, Option<String>), ConnectEr
     };
     let mut config = match config {
         Ok(config) => config,
-        // In a pod there is none, and none was asked for.
+        // No kubeconfig, and the user asked for none: this may be a pod.
         Err(_) if options.kubeconfig.is_none() && options.context.is_none() => {
             context = None;
             Config::infer().await.map_err(|error| ConnectError::Infer(Box::new(error)))?
@@ -161,7 +162,7 @@ async fn config(options: &Options) -> Result<(Config, Option<String>), ConnectEr
     Ok((config, context))
 }
 
-/// A host that is not a proxy.
+/// Stands for "no proxy" in a kubeconfig.
 const NO_PROXY_HOST: &str = "none.invalid";
 
 /// Sets the proxy of each cluster in a kubeconfig explicitly: otherwise the client takes that of `HTTPS_PROXY`, and fails if it

@@ -101,7 +101,7 @@ impl Directory {
     fn take(&mut self, place: usize, kind: &str, object: &Value, nodes: &mut BTreeMap<String, Node>) {
         let name = convert::name(object).to_owned();
         if name.is_empty() {
-            // A template, or `generateName`: nothing can refer to it.
+            // No name (a template, or `generateName`): nothing can refer to it.
             return;
         }
         let namespace = space(object);
@@ -140,7 +140,7 @@ impl Directory {
         self.runtime_classes.contains_key(name)
     }
 
-    /// Takes a namespace with these labels and no others.
+    /// Adds a namespace with exactly these labels.
     pub fn set_namespace(&mut self, name: &str, mut labels: Vec<(String, String)>) {
         labels.sort_unstable();
         let namespace = Namespace {
@@ -150,7 +150,7 @@ impl Directory {
         self.namespaces.insert(name.to_owned(), namespace);
     }
 
-    /// Takes objects that are judged as owners of others.
+    /// Adds objects under review that may own others.
     pub fn add_owners<'a>(&mut self, workloads: impl IntoIterator<Item = &'a Workload>) {
         for workload in workloads {
             let object = &workload.object;
@@ -184,12 +184,12 @@ impl Directory {
         &self.nodes
     }
 
-    /// The same, to keep.
+    /// The nodes, shared.
     pub(super) fn all_nodes(&self) -> Arc<Vec<Node>> {
         Arc::clone(&self.nodes)
     }
 
-    /// Takes the nodes of `other` for its own, and what OpenShift tells them, where that is among it.
+    /// Replaces the nodes with those of `other`, and OpenShift's registry settings too if `other` has any.
     pub fn set_nodes(&mut self, other: &Self) {
         self.nodes = Arc::clone(&other.nodes);
         if other.openshift.is_some() {
@@ -258,7 +258,7 @@ fn text<'a>(object: &'a Value, key: &str) -> &'a str {
     object.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// Of which group an object is.
+/// The API group of an object.
 enum Group {
     Core,
     Other,
@@ -266,7 +266,7 @@ enum Group {
 
 /// Calls `each` for every object, however deeply lists are nested.
 fn flatten<'a>(object: &'a Value, each: &mut impl FnMut(Group, &str, &'a Value)) {
-    // A list's items may omit their kind; the list's kind then tells it.
+    // A list's items may omit their kind; it then follows from the list's (`PodList`).
     let mut open = vec![(object, "")];
     while let Some((object, implied)) = open.pop() {
         let kind = object.get("kind").and_then(Value::as_str).unwrap_or(implied);

@@ -23,7 +23,7 @@ const QUEUE: usize = 256;
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// The longest wait.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
-/// How long a namespace that has refused an Event gets none: first, somebody has to change a role or a quota.
+/// How long to write no Events to a namespace that has refused one: somebody has to change a role or a quota first.
 const REFUSED_WAIT: Duration = Duration::from_mins(5);
 
 /// Which reviews become Events (`events` in the settings).

@@ -48,14 +48,14 @@ pub struct Facts {
     pub runtime_classes: BTreeMap<String, Visible<RuntimeClass>>,
     /// Whether these are all objects there are (a cluster, `--complete`), so that an absent one does not exist.
     pub complete: bool,
-    /// Why nothing of this is ground for a denial, as a clause: the API server was asked to confirm it, and is silent.
+    /// Why these facts may not lead to a denial, as a clause: the API server was asked to confirm them and did not answer.
     pub unconfirmed: Option<String>,
     /// OpenShift's image streams, as far as they are known.
     pub image_streams: Arc<ImageStreams>,
 }
 
 impl Facts {
-    /// Nothing of it can be seen; `why` is a clause.
+    /// Facts none of which could be read; `why` is a clause.
     pub fn hidden(templates: &[Template], why: &str) -> Self {
         let service_accounts = wanted_service_accounts(templates)
             .into_iter()

@@ -35,7 +35,7 @@ struct Held {
     gets: HashMap<String, usize>,
     /// How long each get takes.
     delay: Duration,
-    /// What gets wait for the end of.
+    /// Gets wait until its sender is dropped.
     hold: Option<watch::Receiver<()>>,
     /// Every get is answered by this instead.
     instead: Option<(u16, String)>,
@@ -53,12 +53,12 @@ struct Shared {
 
 pub(crate) struct Fake {
     runtime: Option<Runtime>,
-    /// Bound beside the listener: while that is away, nobody else gets the port, and connections are refused.
+    /// Keeps the port while the listener is stopped: nobody else gets it, and connections are refused.
     place: TcpSocket,
     shared: Shared,
 }
 
-/// A socket that is bound to this address, beside others that are.
+/// A socket bound to this address, which it shares with others.
 fn bound(address: SocketAddr) -> TcpSocket {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_reuseport(true).unwrap();
@@ -97,7 +97,7 @@ impl Fake {
         self.runtime = Some(runtime);
     }
 
-    /// Vanishes with every connection.
+    /// Stops and drops every connection.
     pub(crate) fn stop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             // Until its sockets are closed; a task of another runtime may not wait for that itself.
@@ -116,7 +116,7 @@ impl Fake {
         self.place.local_addr().unwrap()
     }
 
-    /// A kubeconfig that leads here.
+    /// A kubeconfig for this server.
     pub(crate) fn kubeconfig(&self) -> Value {
         json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "here",
@@ -148,7 +148,7 @@ impl Fake {
         self.shared.tell(&mut held, resource, json!({"type": kind, "object": object}));
     }
 
-    /// Puts an object that no watch tells about: it came a moment ago.
+    /// Stores an object without telling the watches, as if it had been created a moment ago.
     pub(crate) fn put_unseen(&self, resource: &str, object: Value) {
         self.held().put(resource, object);
     }
@@ -160,12 +160,12 @@ impl Fake {
             .tell(&mut held, resource, json!({"type": "DELETED", "object": object}));
     }
 
-    /// Deletes an object, and no watch tells about it.
+    /// Deletes an object without telling the watches.
     pub(crate) fn delete_unseen(&self, resource: &str, namespace: &str, name: &str) {
         self.held().delete(resource, namespace, name);
     }
 
-    /// Tells the watches of a resource that what they follow is too old.
+    /// Tells the watches of a resource that their version is too old (410).
     pub(crate) fn compact(&self, resource: &str) {
         let gone =
             json!({"kind": "Status", "status": "Failure", "reason": "Expired", "code": 410, "message": "too old", "metadata": {}});
@@ -173,7 +173,7 @@ impl Fake {
         let _ = self.shared.events.send((resource.to_owned(), event));
     }
 
-    /// The next list that asks for its second page is too late.
+    /// Answers the next request for a second page as if its continue token had expired.
     pub(crate) fn expire_next(&self) {
         self.held().expire_next = true;
     }
@@ -213,7 +213,7 @@ impl Fake {
         self.held().instead = Some((status, body.to_owned()));
     }
 
-    /// Gets and Events are answered as they should be again.
+    /// Gets and Events are answered normally again.
     pub(crate) fn no_more_instead(&self) {
         self.held().instead = None;
     }
@@ -270,7 +270,7 @@ impl Shared {
 }
 
 impl Held {
-    /// Stores an object as an API server does: a change of the spec is a new generation, and the status has a door of its own.
+    /// Stores an object as an API server does: a change of the spec is a new generation, and the status is only written as a subresource.
     fn put(&mut self, resource: &str, mut object: Value) -> (&'static str, Value) {
         self.version += 1;
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
@@ -439,7 +439,7 @@ async fn answer(
     if query.get("watch").is_none_or(|watch| watch != "true") {
         return list(&mut held, &resource, namespace, &query, matches);
     }
-    // What has happened since the version that the watch starts from comes first.
+    // First come the events since the version that the watch starts from.
     let since: u64 = query
         .get("resourceVersion")
         .and_then(|version| version.parse().ok())
@@ -497,7 +497,7 @@ fn list(
     axum::Json(json!({"kind": "List", "apiVersion": "v1", "metadata": metadata, "items": here})).into_response()
 }
 
-/// Makes an Event, or changes one. Namespaces whose names begin with `gone` and `ending` are not there, or about to go.
+/// Creates an Event, or changes one. A namespace whose name begins with `gone` does not exist, with `ending` it is being deleted.
 fn event(shared: &Shared, method: &Method, resource: &str, namespace: &str, name: Option<&str>, body: &[u8]) -> Response {
     let mut held = shared.held.lock().unwrap();
     if let Some((code, body)) = &held.instead {

@@ -1,5 +1,5 @@
-//! When the API server last sent anything, even one byte of an answer. By itself, a connection that was cut silently looks like a quiet
-//! one.
+//! When the API server last sent anything, even one byte of an answer. Without this, a connection that was cut silently looks like a
+//! quiet one.
 
 use crate::limits;
 use kube::Client;
@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
-/// The last word. Cheap to clone.
+/// The time of the last byte received. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Heard(Arc<(Instant, AtomicU64)>);
 
-/// It counts from its making.
+/// Counts from its creation, as long as nothing has arrived.
 impl Default for Heard {
     fn default() -> Self {
         Self(Arc::new((Instant::now(), AtomicU64::new(0))))
@@ -20,24 +20,24 @@ impl Default for Heard {
 }
 
 impl Heard {
-    /// A word came.
+    /// Records that something arrived.
     pub(super) fn now(&self) {
         let (start, last) = &*self.0;
         last.fetch_max(millis(start.elapsed()), Ordering::Relaxed);
     }
 
-    /// How long ago the last one came.
+    /// How long ago something last arrived.
     pub(super) fn age(&self) -> Duration {
         let (start, last) = &*self.0;
         Duration::from_millis(millis(start.elapsed()).saturating_sub(last.load(Ordering::Relaxed)))
     }
 
-    /// Whether what was watched may be old.
+    /// Whether the API server has been silent for so long that watched objects may be outdated.
     pub(super) fn is_silent(&self) -> bool {
         self.age() >= limits::API_SILENCE
     }
 
-    /// Asks the API server for a word where none comes by itself, for ever: in a quiet cluster nothing changes for minutes.
+    /// Forever, sends a small request whenever the API server has been quiet for a while: in some clusters nothing changes for minutes.
     pub(super) async fn listen(self, client: Client) {
         let mut told = false;
         loop {

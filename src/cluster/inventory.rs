@@ -95,7 +95,7 @@ impl Inventory {
                 Ok(None) => {
                     self.lists.pop_front();
                 }
-                // It existed a moment ago.
+                // The kind existed a moment ago.
                 Err(broken) if broken.code() == Some(404) => {
                     self.lists.pop_front();
                 }
@@ -207,7 +207,7 @@ pub(super) async fn groups(client: &Client) -> Result<BTreeMap<String, Vec<Strin
     Ok(groups)
 }
 
-/// The lists of these kinds in a group, and the problem that prevented finding out.
+/// The resources of these kinds in a group, and why some could not be looked up.
 async fn resources(
     client: &Client,
     group: &str,

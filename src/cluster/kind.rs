@@ -107,7 +107,7 @@ impl Kind {
 pub(super) struct Cause {
     /// Whether the API server refused (401, 403): there is no point in asking again soon.
     pub(super) refused: bool,
-    /// A clause; names nothing that the review does not.
+    /// A clause for users; it names no objects.
     pub(super) clause: String,
 }
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 /// Objects per page.
 const PAGE: u32 = 100;
-/// Whoever has this group is OpenShift.
+/// Only OpenShift serves this API group.
 const GROUP: &str = "config.openshift.io";
 /// Version, plural and kind of what is listed.
 const LISTS: [(&str, &str, &str); 3] = [
@@ -23,7 +23,7 @@ const LISTS: [(&str, &str, &str); 3] = [
     ),
 ];
 
-/// Reads all of them. `None` where the cluster is no OpenShift. The error is a clause.
+/// Reads all of them. `None` if the cluster is not OpenShift. The error is a clause.
 pub(super) async fn read(client: &Client, access: SecretsAccess) -> Result<Option<Objects>, String> {
     let known = groups(client).await.map_err(|broken| broken.to_string())?;
     if !known.contains_key(GROUP) {
@@ -38,7 +38,7 @@ pub(super) async fn read(client: &Client, access: SecretsAccess) -> Result<Optio
                     objects.add(&typed(object, version, kind));
                 }),
                 Ok(None) => break,
-                // Older ones lack the one kind, newer ones the other.
+                // Older clusters lack one of the kinds, newer ones another.
                 Err(broken) if broken.code() == Some(404) => break,
                 Err(broken) => return Err(format!("{plural} cannot be listed: {broken}")),
             }
@@ -57,7 +57,7 @@ pub(super) async fn read(client: &Client, access: SecretsAccess) -> Result<Optio
     if let Some(path) = config_map.filter(|path| convert::is_name(path.rsplit('/').next().unwrap_or_default())) {
         match get(client, &path).await {
             Ok(map) => objects.add_core(&typed(map, "v1", "ConfigMap")),
-            // Whether a certificate is trusted is not known then, and denies nothing.
+            // Then nobody knows which certificates the nodes trust, and nothing is denied because of them.
             Err(broken) => {
                 tracing::debug!(%broken, "the additional authorities of images.config.openshift.io/cluster cannot be read");
             }
@@ -71,7 +71,7 @@ pub(super) async fn read(client: &Client, access: SecretsAccess) -> Result<Optio
     match get(client, &path).await {
         Ok(secret) => objects.add_core(&typed(secret, "v1", "Secret")),
         Err(broken) if broken.code() == Some(404) => {}
-        // It is for whoever installs pullgate to grant.
+        // Whoever installs pullgate decides whether to grant this.
         Err(_) => objects.hide_pull_secret(),
     }
     Ok(Some(objects))

@@ -41,7 +41,7 @@ const FORBIDDEN_WAIT: Duration = Duration::from_mins(5);
 
 /// Receives the policies in force after a change.
 pub(super) type OnChange = Box<dyn Fn(Vec<Arc<Policy>>) + Send + Sync>;
-/// The kinds that policies may name: those of the settings change.
+/// The kinds that policies may name. They change with the settings.
 pub(super) type KindsInForce = Box<dyn Fn() -> Arc<Kinds> + Send + Sync>;
 
 /// The progress of the watch.
@@ -208,7 +208,7 @@ impl PolicyWatch {
         }
     }
 
-    /// The API server does not know the kind. While it starts it may say so of any kind: policies are dropped only the second time.
+    /// The API server does not know the kind. While starting, it may say so about any kind: policies are dropped only the second time.
     fn absent(&self, times: u32, on_change: &OnChange) {
         let new = self.phase.send_if_modified(|phase| {
             let sure = matches!(phase, Phase::Starting(_)) || times > 1;
@@ -313,11 +313,10 @@ impl PolicyWatch {
         loop {
             match self.next(jittered(STATUS_DELAY)) {
                 Next::Idle => {
-                    // Counts change in silence.
+                    // Nothing announces a changed count.
                     let _ = tokio::time::timeout(COUNTS, self.changed.notified()).await;
                 }
                 Next::Wait(until) => {
-                    // Whichever comes first.
                     let _ = tokio::time::timeout_at(until.into(), self.changed.notified()).await;
                 }
                 Next::Write(job) => {

@@ -125,7 +125,7 @@ impl<T: Clone + Send + Sync + 'static> Reader<T> {
             let request = http::Request::get(path).body(Vec::new()).map_err(kube::Error::HttpError)?;
             self.client.request_text(request).await
         };
-        // Of the namespace that asks, whose name a cluster-scoped object may bear.
+        // A cluster-scoped object takes the turn of the namespace with its name.
         let turn = match self
             .door
             .turns
@@ -169,7 +169,7 @@ impl<T: Clone + Send + Sync + 'static> Reader<T> {
     }
 }
 
-/// What an answer says of the API server.
+/// What an answer says about the state of the API server.
 fn answered<T, E>(answer: &Result<Result<T, kube::Error>, E>) -> Answered {
     match answer {
         Ok(Ok(_)) => Answered::Well,

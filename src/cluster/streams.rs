@@ -13,14 +13,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::time::Instant;
 
-/// As many are read for one object; the others are not known.
+/// At most this many are read for one object; the others count as unknown.
 const MOST: usize = 64;
-/// As many at the same time.
+/// At most this many are read at the same time.
 const AT_ONCE: usize = 8;
 
 /// The streams of a cluster.
 pub(super) struct Streams {
-    /// Whether it has any, as far as that was asked.
+    /// Whether the cluster has any, when last asked.
     there: AtomicBool,
     reader: Arc<Reader<ImageStreams>>,
 }
@@ -33,7 +33,7 @@ impl Streams {
         }
     }
 
-    /// From now on they are read, or not.
+    /// Sets whether they are read from now on.
     pub(super) fn are_there(&self, there: bool) {
         self.there.store(there, Ordering::Relaxed);
     }

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 #[derive(Debug)]
 pub(super) struct Turns {
     all: Arc<Semaphore>,
-    /// Of the namespaces that ask at the moment.
+    /// The namespaces that are asking at the moment.
     namespaces: Mutex<HashMap<String, Arc<Line>>>,
     pace: Mutex<Pace>,
 }
@@ -34,21 +34,21 @@ struct Pace {
     until: Option<Instant>,
 }
 
-/// A turn. Others get theirs when it is dropped.
+/// Permission to send one request. Dropping it makes room for the next.
 #[derive(Debug)]
 pub(super) struct Turn {
     _of_namespace: OwnedSemaphorePermit,
     _of_all: OwnedSemaphorePermit,
 }
 
-/// Why there is none; a clause.
+/// Why there is no turn; a clause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NoTurn(pub(super) &'static str);
 
 const CROWDED: NoTurn = NoTurn("too many requests to the API server are waiting");
 const LEFT_ALONE: NoTurn = NoTurn("the API server asked pullgate to wait");
 
-/// What came of a request.
+/// The outcome of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Answered {
     /// It was answered, whatever the answer.
@@ -68,7 +68,7 @@ impl Turns {
         })
     }
 
-    /// Waits for a turn of a namespace, for as long as one request may take.
+    /// Waits for a namespace's turn, for as long as one request may take.
     pub(super) async fn turn(&self, namespace: &str) -> Result<Turn, NoTurn> {
         self.is_left_alone()?;
         let line = self.line(namespace);
@@ -77,7 +77,7 @@ impl Turns {
             return Err(CROWDED);
         }
         let wait = async {
-            // Neither is ever closed. By namespace first: nobody waits among all with more than a namespace's own places.
+            // Neither semaphore is ever closed. The namespace's comes first, so that no namespace can crowd the one that all share.
             let of_namespace = Arc::clone(&line.places).acquire_owned().await.map_err(|_| CROWDED)?;
             let of_all = Arc::clone(&self.all).acquire_owned().await.map_err(|_| CROWDED)?;
             Ok(Turn {
@@ -86,12 +86,12 @@ impl Turns {
             })
         };
         let turn = timeout(limits::API_TURN, wait).await.map_err(|_| CROWDED)??;
-        // It may have asked for that meanwhile.
+        // The API server may have asked for a pause meanwhile.
         self.check_pace()?;
         Ok(turn)
     }
 
-    /// Notes what came of one.
+    /// Records the outcome of a request.
     pub(super) fn note(&self, answered: Answered) {
         let mut pace = self.pace();
         match answered {
@@ -113,7 +113,7 @@ impl Turns {
             .map_or(Ok(()), |_| Err(LEFT_ALONE))
     }
 
-    /// Whether a request may be sent. After a pause one goes first, and the others wait for what comes of it.
+    /// Whether a request may be sent. After a pause, one request goes first; the others are turned away until its outcome is known.
     fn check_pace(&self) -> Result<(), NoTurn> {
         let mut pace = self.pace();
         let now = Instant::now();
@@ -156,7 +156,7 @@ impl Pace {
     }
 }
 
-/// One that waits; counted out however it ends.
+/// A waiting request; dropping it takes it out of the count.
 struct Queued<'a>(&'a AtomicUsize);
 
 impl Drop for Queued<'_> {

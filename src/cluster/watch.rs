@@ -50,7 +50,7 @@ pub enum SecretsAccess {
 pub struct Watched(Arc<Inner>);
 
 struct Inner {
-    /// For people.
+    /// To show to users.
     title: String,
     client: Client,
     errors: Arc<ErrorLog>,
@@ -58,7 +58,7 @@ struct Inner {
     nodes: Arc<Store<Node>>,
     namespaces: Arc<Store<Namespace>>,
     service_accounts: Arc<Store<ServiceAccount>>,
-    /// Nobody waits for these: until they are listed, the few that pods name are read one by one.
+    /// Reviews do not wait for these: until they are listed, the few that pods name are read one by one.
     runtime_classes: Arc<Store<RuntimeClass>>,
     /// One store per type; empty unless [`SecretsAccess::Cluster`].
     secrets: Vec<Arc<Store<PullSecret>>>,
@@ -97,7 +97,7 @@ impl Watched {
         Self::hearing(client, access, Heard::default(), String::new())
     }
 
-    /// The same, where the client notes in `heard` what it hears; `title` is for people.
+    /// The same, with a client that records in `heard` when something arrives; `title` is shown to users.
     pub(super) fn hearing(client: &Client, access: SecretsAccess, heard: Heard, title: String) -> Self {
         let errors = Arc::new(ErrorLog::default());
         let door = Door {
@@ -212,7 +212,7 @@ impl Watched {
         }))
     }
 
-    /// Which cluster it is, for people.
+    /// Which cluster it is, to show to users.
     pub(super) fn title(&self) -> &str {
         &self.0.title
     }
@@ -222,7 +222,7 @@ impl Watched {
         &self.0.client
     }
 
-    /// Keeps asking for a word where none comes; ends with the last clone.
+    /// Sends a small request whenever the API server is quiet; ends with the last clone.
     pub(super) fn listen(mut self) -> Self {
         if let Some(inner) = Arc::get_mut(&mut self.0) {
             let listening = inner.heard.clone().listen(inner.client.clone());
@@ -305,7 +305,7 @@ impl Watched {
             .await;
         let runtime_classes = gather(wanted_runtime_classes(templates), |name| async move {
             let seen = match watched(&inner.runtime_classes, "", &name) {
-                // Applied with the pods that name it, it may be new to the watch.
+                // It may have been applied together with the pods that name it, and the watch may not have seen it yet.
                 Some(Visible::Seen(None)) | None => inner.read_runtime_class.read("", &name, KEPT, deadline).await,
                 Some(seen) => seen,
             };
@@ -364,7 +364,7 @@ impl Watched {
             match object {
                 Object::Namespace => {
                     let fresh = inner.read_namespace.read("", namespace, FRESH, deadline).await;
-                    // What a watch has shown holds as long as the API server is heard of, even where it does not answer this.
+                    // What a watch has shown holds as long as the API server sends anything, even if it does not answer this request.
                     let holds = matches!(fresh, Visible::Hidden(_)) && !inner.heard.is_silent();
                     if matches!(fresh, Visible::Hidden(_)) && inner.heard.is_silent() {
                         facts.unconfirmed = Some(format!(

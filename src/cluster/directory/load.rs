@@ -258,7 +258,7 @@ fn read(root: &Path, problems: &mut Vec<Problem>) -> Vec<File> {
                 Err(error) => problems.push(problem(format!("cannot be read: {error}"))),
             }
         } else if depth == 0 || is_manifest(&path) {
-            // The place itself may be a shell's `<(command)`.
+            // The root itself may be a shell's `<(command)`.
             let read = if depth == 0 { files::read_or_pipe } else { files::read };
             match read(&path, limits::MANIFEST_FILE).map(String::from_utf8) {
                 Ok(Ok(text)) => files.push(File { path, text }),

@@ -112,7 +112,7 @@ impl Bucket {
     }
 }
 
-/// See the module.
+/// Decides which events are written, counted or dropped.
 #[derive(Debug, Default)]
 pub(super) struct Correlator {
     series: HashMap<Key, Series>,

@@ -22,7 +22,7 @@ const FIRST: Duration = Duration::from_secs(2);
 /// The wait between two writes of counts.
 pub(super) const COUNTS: Duration = Duration::from_mins(1);
 
-/// All policies of the cluster, by name; and what this process puts them in order by.
+/// All policies of the cluster, by name; and the hash by which this process orders its writes.
 #[derive(Debug, Default)]
 pub(super) struct Catalog(BTreeMap<String, Entry>, RandomState);
 
@@ -31,7 +31,7 @@ pub(super) struct Catalog(BTreeMap<String, Entry>, RandomState);
 struct Entry {
     uid: String,
     generation: Option<i64>,
-    /// Of the newest version, whatever changed in it.
+    /// The newest version's, whatever changed in it.
     resource_version: String,
     /// The last version that compiled, and its generation.
     good: Option<(Arc<Policy>, Option<i64>)>,
@@ -103,7 +103,7 @@ impl Catalog {
         self.0.remove(&name).map(|_| Change::Gone { name })
     }
 
-    /// These are all objects.
+    /// Replaces the whole catalog with these objects.
     pub(super) fn replace(&mut self, objects: &[Value], kinds: &Kinds) -> Vec<Change> {
         let mut before = std::mem::take(&mut self.0);
         let mut changes = Vec::new();
@@ -130,8 +130,8 @@ impl Catalog {
 
     /// The status to write next. A new status waits for `delay`: another replica may be faster.
     pub(super) fn next(&mut self, now: Instant, delay: Duration, denials: Denials<'_>) -> Next {
-        // Of those that are due, refused ones go first: somebody waits for the reason. Every replica has its own order, so that few meet at
-        // one policy.
+        // Of those that are due, refused ones go first: somebody waits for the reason. Every replica has its own order, so that they rarely
+        // write to the same policy.
         let mut due: Option<((bool, bool, u64), &String, &Entry)> = None;
         let mut soonest: Option<Instant> = None;
         for (name, entry) in &mut self.0 {

@@ -18,7 +18,7 @@ const LONGEST: usize = 2_000;
 /// later and never saw the good version, the worse one is reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum InForce {
-    /// An earlier version, whose generation the API server did not tell.
+    /// An earlier version; the API server did not give its generation.
     Earlier,
     /// That generation.
     Generation(i64),
@@ -104,17 +104,17 @@ pub(super) fn tell(problems: &[Problem]) -> String {
     out
 }
 
-/// What a valid policy's status says besides.
+/// What else a valid policy's status says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Facts {
-    /// What happens when, as clauses.
+    /// What changes at which time, as clauses.
     pub(super) schedule: Vec<String>,
     /// How many exemptions it has.
     pub(super) exemptions: usize,
 }
 
 impl Facts {
-    /// Of the policy in force.
+    /// Those of the policy in force.
     pub(super) fn of(policy: Option<&Policy>) -> Self {
         policy.map_or_else(Self::default, |policy| Self {
             schedule: policy.schedule(),
@@ -136,7 +136,7 @@ impl Facts {
     }
 }
 
-/// Whether an existing status says what we would write. About the version in force it may say worse.
+/// Whether an existing status says what we would write. It may report a worse version in force than we would.
 pub(super) fn agrees(status: &Value, generation: Option<i64>, problems: &[Problem], in_force: InForce, facts: &Facts) -> bool {
     let Some(condition) = accepted(status) else { return false };
     let about = |value: &Value| value.get("observedGeneration").and_then(Value::as_i64) == generation;
@@ -145,7 +145,7 @@ pub(super) fn agrees(status: &Value, generation: Option<i64>, problems: &[Proble
         return false;
     }
     if problems.is_empty() {
-        // What happens when changes with the generation only; another version may say it in other words.
+        // The schedule is not compared: it only changes with the generation, and other versions of pullgate may word it differently.
         let exemptions = status.get("exemptions").and_then(Value::as_u64).unwrap_or_default();
         return u64::try_from(facts.exemptions) == Ok(exemptions);
     }
