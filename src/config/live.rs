@@ -82,7 +82,7 @@ pub async fn watch_settings(
             match read {
                 // Only a comment changed, or the file is as it was at the start.
                 Ok(settings) if settings == held => {}
-                // Whoever wants the defaults writes so; a disk that is full cuts files off.
+                // Whoever wants the defaults writes `{}`; a full disk leaves empty files.
                 Ok(_) if blank => refused(&file, "the file is empty; for the defaults, write {}", &metrics),
                 Ok(settings) => {
                     // Read before the settings are applied, so that later changes are noticed.

@@ -61,7 +61,7 @@ pub struct TestDocument {
 }
 
 impl TestDocument {
-    /// A problem of it, with its position.
+    /// A problem in it, with its position.
     pub fn fault(&self, problem: &policy::Problem) -> Fault {
         at(&self.file, &self.text, &self.document, problem)
     }
@@ -143,7 +143,7 @@ impl Files {
         &self.empty
     }
 
-    /// Files without a single byte.
+    /// Files of zero bytes.
     fn blank(&self) -> impl Iterator<Item = &str> {
         self.files
             .iter()
@@ -151,7 +151,7 @@ impl Files {
             .map(|file| file.name.as_str())
     }
 
-    /// The others.
+    /// Files with some content.
     fn written(&self) -> BTreeSet<String> {
         let written = self.files.iter().filter(|file| file.text.as_deref() != Ok(""));
         written.map(|file| file.name.clone()).collect()

@@ -10,16 +10,16 @@ use std::path::{Path, PathBuf};
 /// A pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodePool {
-    /// For people.
+    /// To show to users.
     pub name: String,
-    /// Its nodes, as far as no pool before it has them.
+    /// Its nodes, without those of the pools before it.
     pub selector: NodeSelector,
     /// How they reach registries.
     pub registries: PoolRegistries,
 }
 
 impl NodePool {
-    /// Its files, for whoever reads them.
+    /// Its files.
     pub(super) fn files(&self) -> PoolFiles {
         let mut files = PoolFiles {
             name: self.name.clone(),
@@ -144,10 +144,10 @@ fn registries(written: file::PoolRegistries, folder: &Path) -> Result<PoolRegist
     }
 }
 
-/// What is wrong with `disableDefaultEndpoint` by itself.
+/// The problem of a `disableDefaultEndpoint` without `k3sRegistries`.
 pub(super) const ALONE: &str = "disableDefaultEndpoint belongs to k3sRegistries";
 
-/// A `registries.yaml`, and what stands beside it.
+/// A `registries.yaml`, and the setting that belongs to it.
 pub(super) fn k3s_file(path: &str, disable_default_endpoint: Option<bool>, folder: &Path) -> K3sFile {
     K3sFile {
         path: folder.join(path),

@@ -70,7 +70,7 @@ pub(super) fn from_yaml(error: &serde_saphyr::Error) -> Problem {
     let text = match error {
         Yaml::SerdeUnknownField { field, expected, .. } => unknown("key", field, expected),
         Yaml::SerdeUnknownVariant { variant, expected, .. } => unknown("value", variant, expected),
-        // Not our enum, and growing: for the rest, the parser's own sentence will do.
+        // The parser's enum keeps growing: for the rest, its own sentence will do.
         other => plain(other),
     };
     match error.location() {
@@ -91,7 +91,7 @@ fn plain(error: &serde_saphyr::Error) -> String {
         }
         None => first,
     };
-    // The parser names the event it expected; people write keys and lists.
+    // The parser names the YAML event it expected; users think in keys and lists.
     match said {
         "expected mapping start" => "expected `key: value`".to_owned(),
         "expected sequence start" => "expected a list, such as [a, b]".to_owned(),

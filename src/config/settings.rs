@@ -127,11 +127,11 @@ pub struct Settings {
     pub registries_conf: Option<PathBuf>,
     /// The `registries.yaml` of nodes with k3s or RKE2 that belong to no pool.
     pub k3s: Option<K3sFile>,
-    /// Nodes that reach registries in a way of their own.
+    /// Nodes with their own way to reach registries.
     pub node_pools: Vec<NodePool>,
-    /// What nodes run that do not say it; `None`: any containerd.
+    /// The runtimes of nodes that do not report one; `None`: any containerd.
     pub default_runtimes: Option<Vec<Runtime>>,
-    /// How far what no policy votes on goes.
+    /// What pullgate does about findings on which no policy votes.
     pub modes: Modes,
 }
 

@@ -37,7 +37,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("{text:?} is not a duration; write a number and a unit, as 500ms, 10s, 5m or 24h"))
 }
 
-/// An address range, `10.0.0.0/8`; a bare address is a range of one. Refused: bits beyond the prefix (a slip of the pen more often
+/// An address range, `10.0.0.0/8`; a bare address is a range of one. Refused: bits beyond the prefix (a typo more often
 /// than not), and ranges inside link-local space, which look-ups never reach whatever the settings say (contract 7).
 pub fn cidr(text: &str) -> Result<Cidr, String> {
     let text = text.trim();

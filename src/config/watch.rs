@@ -8,7 +8,7 @@ use crate::limits;
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
 
-/// Who asks for everything to be read again (SIGHUP), and who is asked.
+/// Asks for everything to be read again (SIGHUP); [`Asked`] receives it.
 pub type Ask = tokio::sync::watch::Sender<()>;
 /// See [`Ask`].
 pub type Asked = tokio::sync::watch::Receiver<()>;
@@ -17,7 +17,7 @@ pub type Asked = tokio::sync::watch::Receiver<()>;
 pub(super) async fn next_poll(asked: &mut Asked) -> bool {
     let ask = async {
         if asked.changed().await.is_err() {
-            // Nobody is there who could.
+            // Nobody is left who could ask.
             std::future::pending::<()>().await;
         }
     };
@@ -43,7 +43,7 @@ impl FileSet {
         Self { paths, seen: None }
     }
 
-    /// What was seen counts no longer: the next poll finds a change.
+    /// Forgets what was seen: the next poll finds a change.
     pub fn forget(&mut self) {
         self.seen = None;
     }

@@ -92,7 +92,7 @@ fn group(text: &str) -> Result<String, String> {
     if let Some((group, _)) = text.split_once('/') {
         return Err(format!("write the group without a version: {group}"));
     }
-    // The core group is the empty text.
+    // The core group is empty.
     if text
         .bytes()
         .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.'))

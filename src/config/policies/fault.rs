@@ -13,7 +13,7 @@ pub struct Fault {
     pub line: usize,
     /// In characters, from 1; 0 for the file as a whole.
     pub column: usize,
-    /// The field (`spec.mode`); empty if none is meant.
+    /// The field (`spec.mode`); empty if it concerns none.
     pub path: String,
     /// What is wrong: a sentence without its full stop.
     pub text: String,
@@ -36,7 +36,7 @@ pub enum FaultKind {
 const SHOWN: usize = 120;
 
 impl Fault {
-    /// About a whole file.
+    /// A problem of a whole file.
     pub(super) fn of_file(path: &Path, text: String) -> Self {
         Self {
             file: path.display().to_string(),

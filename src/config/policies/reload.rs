@@ -15,9 +15,9 @@ use std::sync::Arc;
 const LOGGED: usize = 20;
 
 /// Polls the places forever. A changed and entirely valid set goes into the store. If it is not valid, the last good policies stay
-/// in force and log, metric (`policies_refused`) and `note` report it, the note until the files are valid again. `now` is what was
-/// read at the start and is already in the store. A folder or file that had policies and is empty is no valid set. `asked` has everything read
-/// again. `kinds` are those that policies may name.
+/// in force, and log, metric (`policies_refused`) and `note` report it, the note until the files are valid again. A folder or file that
+/// had policies and is now empty is not a valid set either. `now` is what was read at the start and is already in the store. `asked`
+/// makes it read everything again. `kinds` are those that policies may name.
 pub async fn watch_policy_files(
     places: Vec<PathBuf>,
     now: Files,
@@ -42,7 +42,7 @@ pub async fn watch_policy_files(
         let cut_off = seen.blank().filter(|file| written.contains(*file)).map(str::to_owned);
         let emptied: Vec<String> = folders.chain(cut_off).map(|place| escape(&place)).collect();
         if !emptied.is_empty() {
-            // A mount that has gone, a deployment half done, a full disk: nobody takes all policies away like this on purpose.
+            // A lost mount, a half-finished rollout, a full disk: nobody removes all policies like this on purpose.
             let why = format!(
                 "{} had policies and is now empty: the last good ones stay in force until a restart, or until it has new ones",
                 emptied.join(", ")
