@@ -80,7 +80,7 @@ impl Credential {
         Fingerprint(keyed_hash(parts.map(Hidden::bytes)))
     }
 
-    /// Whether it is UTF-8. Since 1.34, kubelets fail to pass other bytes to the runtime (gRPC checks them by then).
+    /// Whether it is UTF-8. Since 1.34, kubelets cannot pass other bytes to the runtime, because their gRPC checks for UTF-8.
     pub fn is_text(&self) -> bool {
         let mut parts = [&self.username, &self.password, &self.identity_token].into_iter();
         parts.all(|part| str::from_utf8(&part.0).is_ok())

@@ -49,7 +49,7 @@ fn past_newlines(input: &[u8], mut at: usize) -> usize {
 
 fn decode(input: &[u8], padding: Padding) -> Result<Vec<u8>, usize> {
     let mut out = Vec::with_capacity(input.len() / 4 * 3 + 3);
-    // The sextets of the current group.
+    // The 6-bit values of the current group.
     let mut group: Vec<u8> = Vec::with_capacity(4);
     let mut at = 0;
     while let Some(&byte) = input.get(at) {
@@ -67,7 +67,7 @@ fn decode(input: &[u8], padding: Padding) -> Result<Vec<u8>, usize> {
     }
     match (group.len(), padding) {
         (0, _) => Ok(out),
-        // Go counts back by the sextets of the unfinished group, ignoring line breaks.
+        // Go counts back by the length of the unfinished group, ignoring line breaks.
         (1, _) | (_, Padding::Required) => Err(at.saturating_sub(group.len())),
         (_, Padding::Forbidden) => {
             flush(&mut group, &mut out);
@@ -99,7 +99,7 @@ fn finish_padded(input: &[u8], at: usize, mut group: Vec<u8>, mut out: Vec<u8>) 
     Ok(out)
 }
 
-/// Turns up to four sextets into bytes (n sextets make n - 1 whole bytes).
+/// Turns up to four groups of 6 bits into bytes (n of them make n - 1 whole bytes).
 fn flush(group: &mut Vec<u8>, out: &mut Vec<u8>) {
     let bits = (0..4).fold(0u32, |bits, i| bits << 6 | u32::from(group.get(i).copied().unwrap_or(0)));
     let whole = group.len().saturating_sub(1);

@@ -65,7 +65,7 @@ pub fn parse_dockercfg(json: &[u8]) -> Result<Vec<(String, Credential)>, ParseEr
 pub fn parse_user_config(json: &[u8]) -> Result<Vec<(String, Credential)>, ParseError> {
     let entries = config(json, Tokens::Kept)?.into_iter();
     let tried = entries.flat_map(|(key, credential)| {
-        // Beside a password, the token is what docker's tools ask token servers with; registries without one want the password.
+        // If there is a password too, docker's tools send the token to token servers, and the password to registries without one.
         let both = !credential.identity_token.is_empty() && !credential.password.is_empty();
         let token = both.then(|| Credential {
             identity_token: credential.identity_token.clone(),
@@ -160,7 +160,7 @@ fn entry(value: &[u8], shape: Shape, tokens: Tokens) -> Result<Credential, Strin
         (_, Shape::Config) => return Err(into_field(kind, "DockerConfigJSON.auths", TYPE)),
         (_, Shape::Map) => return Err(into_value(kind, TYPE)),
     }
-    // username, password, email (only its type matters), auth, and docker's identitytoken.
+    // `username`, `password`, `email` (only its type matters), `auth`, and docker's `identitytoken`.
     let mut fields = [const { String::new() }; 5];
     let names = ["username", "password", "email", "auth", "identitytoken"];
     let known = match tokens {
@@ -194,7 +194,7 @@ fn entry(value: &[u8], shape: Shape, tokens: Tokens) -> Result<Credential, Strin
     } else {
         split_auth(&auth)?
     };
-    // `auth` then holds a name that stands for nobody, and no password (`az acr login`); docker's tools go by the token.
+    // `auth` then holds a placeholder name and no password (`az acr login`); docker's tools use the token.
     let username = if !token.is_empty() && password.is_empty() {
         Vec::new()
     } else {

@@ -4,8 +4,8 @@
 
 use core::net::Ipv6Addr;
 
-/// The Go that a kubelet is built with. From 1.24.8, 1.25.2 and 1.26 on `url.Parse` takes nothing but an IPv6 address in brackets
-/// (CVE-2025-47912); one before takes whatever stands there.
+/// The Go that a kubelet is built with. From 1.24.8, 1.25.2 and 1.26 on, `url.Parse` takes nothing but an IPv6 address in brackets
+/// (CVE-2025-47912); an older one takes anything there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Go {
     Before,

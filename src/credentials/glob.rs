@@ -33,8 +33,7 @@ fn bit(c: char) -> u128 {
 }
 
 impl Label {
-    /// `None` for an IPv6 address in brackets (without a port): Go treats them as a character class, which matches no host. With a Go before,
-    /// whatever stands in brackets is one; `None` for one that is malformed.
+    /// `None` matches no host: today, anything in brackets, which can only be an IPv6 address; with an older Go, a malformed character class.
     pub(super) fn parse(pattern: &str, go: Go) -> Option<Self> {
         if go == Go::Today && pattern.contains('[') {
             return None;

@@ -63,7 +63,7 @@ pub struct Keyring {
     entries: Vec<Entry>,
     /// By normalised key, in reverse order: the order in which the kubelet tries them.
     index: BTreeMap<Reverse<Vec<u8>>, Slot>,
-    /// Keys that only a kubelet built with an older Go takes, and their places in `entries`.
+    /// Keys that only a kubelet built with an older Go accepts, and their places in `entries`.
     former: Vec<(Pattern, usize)>,
 }
 
@@ -127,7 +127,7 @@ impl Keyring {
         found.into_iter().filter_map(|place| self.entries.get(place)).collect()
     }
 
-    /// An entry that a kubelet built with an older Go takes for a repository, while today's skips its key (`reg[67].example.com`).
+    /// An entry that a kubelet built with an older Go uses for a repository, while today's skips its key (`reg[67].example.com`).
     pub fn formerly(&self, name: &str) -> Option<&Entry> {
         let target = Endpoint::parse(name.as_bytes()).filter(|_| !self.former.is_empty())?;
         let found = self.former.iter().find(|(pattern, _)| pattern.covers(&target));
@@ -214,13 +214,13 @@ impl Pattern {
 }
 
 /// The patterns of `nodeCredentials`, in the format of the kubelet's `matchImages` (`*.dkr.ecr.*.amazonaws.com`, with an optional port and
-/// path prefix; ports must be equal, none is not 443). `*` alone matches everything, which is our own extension. They are read once: every
-/// image of every review is held against all of them.
+/// path prefix; ports must be equal, and no port is not 443). `*` alone matches everything, which is our own extension. Parsed once,
+/// because every image of every review is compared with all of them.
 #[derive(Debug, Clone, Default)]
 pub struct RegistryPatterns {
     every: bool,
     patterns: Vec<Pattern>,
-    /// Those that only a kubelet built with an older Go takes.
+    /// Those that only a kubelet built with an older Go accepts.
     former: Vec<Pattern>,
 }
 
@@ -233,7 +233,7 @@ impl RegistryPatterns {
         any_covers(&self.patterns, name)
     }
 
-    /// Whether a kubelet built with an older Go takes one of them for a pattern that matches, which today's cannot parse (`reg[67].example.com`).
+    /// Whether a pattern matches that only a kubelet built with an older Go can parse (`reg[67].example.com`).
     pub fn covered(&self, name: &str) -> bool {
         !self.former.is_empty() && any_covers(&self.former, name)
     }
@@ -261,8 +261,8 @@ impl<T: AsRef<str>> FromIterator<T> for RegistryPatterns {
     }
 }
 
-/// Whether a `matchImages` pattern matches a repository, by the kubelet's rules. With a pattern that it cannot parse, a kubelet does not start
-/// (`validateCredentialProviderConfig`): where one runs that only an older Go can, the kubelets are built with that.
+/// Whether a `matchImages` pattern matches a repository, by the kubelet's rules. A kubelet does not start with a pattern that it cannot
+/// parse (`validateCredentialProviderConfig`), so a pattern that only an older Go can parse means that the kubelets are built with one.
 pub(super) fn image_matches(pattern: &str, name: &str) -> bool {
     let text = pattern.as_bytes();
     let pattern = Pattern::parse(text, Go::Today).or_else(|| Pattern::parse(text, Go::Before));

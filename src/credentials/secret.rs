@@ -64,7 +64,7 @@ pub fn inspect(secret: &PullSecret) -> Contents {
     }
 }
 
-/// Where the password of a docker config may be that has none in its entries: no node looks there.
+/// Where the password may be if a docker config's entries have none. No node looks there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Elsewhere {
     /// In a credential store of the machine on which it was made: `credsStore`, or one of `credHelpers`.
@@ -83,7 +83,7 @@ struct Desktop {
     auths: BTreeMap<String, serde_json::Value>,
 }
 
-/// Where the passwords of a pull secret are that has none, as far as it tells. What cannot be read tells nothing.
+/// Where a pull secret without passwords says they are. `None` if it does not say, or cannot be read.
 pub fn elsewhere(secret: &PullSecret) -> Option<Elsewhere> {
     let desktop: Desktop = serde_json::from_slice(secret.data.bytes()).ok()?;
     let text = |value: &serde_json::Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);

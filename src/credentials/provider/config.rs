@@ -26,7 +26,7 @@ pub struct Provider {
     pub name: String,
     /// The images it is asked for; never empty.
     pub match_images: Vec<String>,
-    /// How long an answer is cached that does not say so itself.
+    /// How long an answer is cached if it does not say so itself.
     pub default_cache: Duration,
     /// The API version to call it with.
     pub api_version: ApiVersion,
@@ -191,7 +191,7 @@ fn unreadable(error: &serde_saphyr::Error) -> String {
     let what = match error {
         Yaml::SerdeUnknownField { field, .. } => format!("unknown key \"{}\"", escape(field)),
         Yaml::SerdeMissingField { field, .. } => format!("the key {field} is missing"),
-        // Not our enum, and growing.
+        // The parser's enum keeps growing.
         _ => "not a CredentialProviderConfig".to_owned(),
     };
     match error.location() {
