@@ -31,18 +31,18 @@ pub(crate) fn parse(text: &str) -> Option<i64> {
     }
 }
 
-/// What [`parse`] reads, where a negative duration is an error.
+/// As [`parse`], but a negative duration is an error.
 pub(crate) fn not_negative(text: &str) -> Option<Duration> {
     u64::try_from(parse(text)?).ok().map(Duration::from_nanos)
 }
 
-/// What [`parse`] reads, where a negative duration counts as none at all.
+/// As [`parse`], but a negative duration counts as zero.
 pub(crate) fn at_least_zero(text: &str) -> Option<Duration> {
     let nanos = u64::try_from(parse(text)?).unwrap_or(0);
     Some(Duration::from_nanos(nanos))
 }
 
-/// A duration without a sign, in nanoseconds, with more units beside Go's own.
+/// A duration without a sign, in nanoseconds, with more units besides Go's own.
 pub(crate) fn unsigned(text: &str, more: &[(&str, u64)]) -> Option<u64> {
     if text == "0" {
         return Some(0);
@@ -75,7 +75,7 @@ fn digits(text: &str) -> (&str, &str) {
     text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
 }
 
-/// The digits behind the point, in nanoseconds. Go computes this in floating point, and drops digits that 63 bits cannot hold
+/// The digits after the decimal point, in nanoseconds. Go computes this in floating point, and drops digits that 63 bits cannot hold
 /// (`leadingFraction` in time/format.go).
 #[allow(
     clippy::cast_precision_loss,

@@ -14,7 +14,7 @@ pub(crate) trait Go<'de>: Sized {
     /// Reads a value that is not `null`.
     fn over<D: Deserializer<'de>>(before: Option<Self>, from: D) -> Result<Self, D::Error>;
 
-    /// What `null` leaves: a plain value stays as it was. Pointers, lists and maps are overridden to lose theirs.
+    /// What `null` leaves: a plain value as it was. Pointers, lists and maps override this and become nil.
     fn null(before: Option<Self>) -> Option<Self> {
         before
     }
@@ -62,7 +62,7 @@ macro_rules! replaced {
 }
 replaced!(String, i64, bool);
 
-/// The text as it is written; the last one counts.
+/// The text as written; the last one counts.
 impl<'de: 'a, 'a> Go<'de> for &'a RawValue {
     fn over<D: Deserializer<'de>>(_: Option<Self>, from: D) -> Result<Self, D::Error> {
         Self::deserialize(from)
@@ -213,8 +213,8 @@ pub(crate) fn is_too_deep(text: &str) -> bool {
     })
 }
 
-/// The memory that reading a text into structs may take, in bytes, roughly and rather too much: an empty object of three bytes becomes a
-/// struct, and a list of them grows by doubling.
+/// A rough upper bound on the memory that reading a text into structs takes, in bytes: an empty object of three bytes becomes a struct,
+/// and a list of them grows by doubling.
 pub(crate) fn memory(bytes: &[u8]) -> usize {
     const OBJECT: usize = 1024;
     const VALUE: usize = 64;
@@ -321,7 +321,7 @@ fn date(text: &str) -> Option<()> {
     (sensible && zone).then_some(())
 }
 
-/// A number of so many digits, and what follows.
+/// A number with this many digits, and what follows.
 fn number(text: &str, digits: usize) -> Option<(u16, &str)> {
     let (number, rest) = text.split_at_checked(digits)?;
     let plain = number.bytes().all(|b| b.is_ascii_digit());

@@ -6,7 +6,7 @@
 use super::MAX_JSON_DEPTH;
 use super::json::folded;
 
-/// What stands at a place.
+/// The kind of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Null,
@@ -42,7 +42,7 @@ enum Step {
     End,
     Text,
     Escape,
-    /// So many digits of `\uXXXX` are to come.
+    /// This many digits of `\uXXXX` are still to come.
     Hex(u8),
     Minus,
     Integer,
@@ -74,7 +74,7 @@ pub(crate) fn check(document: &[u8]) -> Result<(), String> {
     for &byte in document {
         scanner.feed(byte)?;
     }
-    // Go feeds a blank at the end, so a number ends, and `nul` is told about the blank.
+    // Like Go, end with a space: it completes a number, and the error for `nul` names it.
     scanner.feed(b' ')?;
     if scanner.open.is_empty() && matches!(scanner.step, Step::End) {
         Ok(())
@@ -256,7 +256,7 @@ pub(crate) fn members(object: &[u8]) -> Vec<(String, &[u8])> {
         }
         let key_end = end_of(object, at);
         let key = string(object.get(at..key_end).unwrap_or_default());
-        // Over the colon.
+        // Skip the colon.
         let start = skip_space(object, skip_space(object, key_end) + 1);
         let end = end_of(object, start);
         out.push((key, object.get(start..end).unwrap_or_default()));
@@ -282,7 +282,7 @@ fn end_of(text: &[u8], start: usize) -> usize {
             }
             b'{' | b'[' => depth += 1,
             b'}' | b']' => {
-                // A closing bracket of what surrounds the value ends a bare word.
+                // The closing bracket of the surrounding value ends a number or a word.
                 if depth <= 1 {
                     return at + depth;
                 }
@@ -310,7 +310,7 @@ fn end_of_string(text: &[u8], start: usize) -> usize {
     text.len()
 }
 
-/// The text of a string that has passed [`check`]. Like Go, half a surrogate pair and bytes that are no UTF-8 become U+FFFD.
+/// The text of a string that has passed [`check`]. Like Go, half a surrogate pair and invalid UTF-8 become U+FFFD.
 pub(crate) fn string(quoted: &[u8]) -> String {
     let inner = quoted.strip_prefix(b"\"").unwrap_or(quoted);
     let inner = inner.strip_suffix(b"\"").unwrap_or(inner);
