@@ -63,8 +63,8 @@ const NEVER_V6: &[(Ipv6Addr, u8)] = &[
     (Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254), 128),
 ];
 
-/// Names of metadata services, with what is below them. Their addresses are refused too, but who asks through a proxy need not know the
-/// address, and some are public ones. Google (`metadata` from `/etc/hosts`), AWS, Azure, IBM, Tencent, Equinix, Rancher, in this order.
+/// Names of metadata services, each with its subdomains. Their addresses are refused too, but through a proxy one never sees the address,
+/// and some are public. Google (`metadata` from `/etc/hosts`), AWS, Azure, IBM, Tencent, Equinix, Rancher, in this order.
 const METADATA: &[&str] = &[
     "metadata.google.internal",
     "metadata.goog",
@@ -139,7 +139,7 @@ fn classify(ip: IpAddr) -> Class {
             }
             match inner {
                 Some(class) => class,
-                // Only 2000::/3 is given out; whatever else is routed is somebody's own.
+                // Only 2000::/3 is allocated; anything else is private use.
                 None if v6.segments()[0] & 0xe000 == 0x2000 => Class::Public,
                 None => Class::Private(Cidr::from(ip)),
             }
@@ -147,7 +147,7 @@ fn classify(ip: IpAddr) -> Class {
     }
 }
 
-/// Which addresses look-ups may reach, beside public ones. Link-local and metadata addresses are never reached.
+/// Which addresses look-ups may reach besides public ones. Link-local and metadata addresses are never reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reach {
     /// `serve`: public addresses, and these private or loopback ranges (CIDR).
@@ -188,7 +188,7 @@ impl Reach {
         }
     }
 
-    /// The admitted ones among the addresses of one name; when there is none, the refusal that a person can do something about.
+    /// The admitted ones among the addresses of one name. If there is none, the refusal that a user can do something about.
     pub fn choose<T>(&self, addresses: Vec<T>, ip: impl Fn(&T) -> IpAddr) -> Result<Vec<T>, Refused> {
         let mut refusal = None;
         let mut admitted = Vec::with_capacity(addresses.len());
@@ -205,7 +205,7 @@ impl Reach {
         }
     }
 
-    /// The check of a host as it is written: as an address, which no resolver sees, or by a name that is refused wherever it leads.
+    /// Checks a host as written: an address, which no resolver sees, or a name that is refused whatever it resolves to.
     pub fn admits_host(&self, url: &Url) -> Result<(), Refused> {
         match url.host() {
             Some(url::Host::Ipv4(ip)) => self.admits(IpAddr::V4(ip)),
@@ -216,7 +216,7 @@ impl Reach {
     }
 }
 
-/// Whether a text is a loopback address; an IPv4 address within an IPv6 one counts as that.
+/// Whether a text is a loopback address; an IPv4 address inside an IPv6 one counts as the IPv4 address.
 pub fn is_loopback(text: &str) -> bool {
     text.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
