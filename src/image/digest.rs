@@ -53,7 +53,7 @@ impl Digest {
         Self(hex_of("sha256", &sha2::Sha256::digest(bytes)))
     }
 
-    /// Its 32 bytes, of a sha256 digest: less than half of its text.
+    /// The 32 bytes of a sha256 digest: less than half the memory of its text.
     pub fn to_sha256(&self) -> Option<[u8; 32]> {
         let hex = self.0.strip_prefix("sha256:")?.as_bytes();
         let digit = |at: usize| {
@@ -107,7 +107,7 @@ enum State {
 }
 
 impl Hasher {
-    /// By the algorithm of `digest`, else by sha256.
+    /// Uses the algorithm of `digest`, or sha256 without one.
     pub fn like(digest: Option<&Digest>) -> Self {
         Self(match digest.map(Digest::algorithm) {
             Some("sha384") => State::Sha384(sha2::Sha384::new()),
@@ -116,7 +116,7 @@ impl Hasher {
         })
     }
 
-    /// Takes in more bytes.
+    /// Adds more bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         match &mut self.0 {
             State::Sha256(hash) => hash.update(bytes),

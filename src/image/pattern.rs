@@ -142,7 +142,8 @@ impl Pattern {
         self.matches_components(&name.split('/').collect::<Vec<_>>())
     }
 
-    /// The same of a name that is taken apart already: an object may have tens of thousands, and each meets every pattern. Allocates nothing.
+    /// The same for a name that is already split. An object may have tens of thousands of names, each compared with every pattern, so this
+    /// allocates nothing.
     pub fn matches_components(&self, name: &[&str]) -> bool {
         self.find(name).is_some()
     }

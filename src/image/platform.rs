@@ -24,8 +24,8 @@ pub struct Platform {
 /// How a runtime chooses from an index; where they disagree the outlook is `MayFail`, never `WillFail`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Personality {
-    /// containerd up to 1.6: as [`Self::ContainerdClient`], but it knows nothing of `os.features`, and holds every layer against
-    /// the config, of whatever type (`tests/agreement` found both).
+    /// containerd up to 1.6: as [`Self::ContainerdClient`], but it does not know `os.features`, and compares layers of every type
+    /// with the config (`tests/agreement` found both).
     ContainerdOld,
     /// containerd 1.7, and 2.x by local pull: the host platform and its compatibility vector.
     ContainerdClient,
@@ -47,7 +47,7 @@ pub enum Fit {
 }
 
 impl Platform {
-    /// What it takes beside itself, in bytes of memory, roughly.
+    /// The heap memory it takes, in bytes, roughly.
     pub fn weight(&self) -> usize {
         let words = [&self.os, &self.architecture, &self.variant, &self.os_version];
         let features = self.os_features.iter().map(|feature| size_of::<String>() + feature.len());
@@ -86,8 +86,8 @@ impl Platform {
         Ok(platform.normalized())
     }
 
-    /// The platform of a node, from what its object tells: aliases resolved, but an `arm` without variant stays without, as the
-    /// node's variant is not known then (pull-semantics 7.1).
+    /// The platform of a node, from its Node object. Aliases are resolved, but an `arm` without variant stays as it is, because Node
+    /// objects do not show the variant (pull-semantics 7.1).
     pub fn of_node(os: &str, architecture: &str, os_version: &str) -> Self {
         let mut platform = Self {
             os: os.to_owned(),
@@ -126,20 +126,19 @@ impl Platform {
         self.os.eq_ignore_ascii_case("unknown") && self.architecture.eq_ignore_ascii_case("unknown")
     }
 
-    /// Whether a node of platform `self` takes an index entry that declares `entry`, over the personalities it may have
-    /// (none given: over all).
-    /// `self.variant` empty on `arm` means that the variant is not known (node objects do not tell it).
+    /// Whether a node of platform `self` takes an index entry that declares `entry`, considering all personalities it may have (if none
+    /// is given, every one). An empty `self.variant` on `arm` means that the variant is unknown.
     pub fn takes(&self, entry: &Platform, personalities: &[Personality]) -> Fit {
         matching::fit(self, entry, if personalities.is_empty() { ALL } else { personalities })
     }
 
-    /// What a node of this platform may be, normalised: itself, or on an `arm` without variant one of each variant.
+    /// The platforms that such a node may have, normalised: this one, or for an `arm` without variant, one for each variant.
     pub fn possible(&self) -> Vec<Self> {
         matching::possible(self)
     }
 
     /// How well an index entry that declares `entry` suits a runtime on a host of this platform, which is one of
-    /// [`Self::possible`]; `None` if it does not take it. What ranks lower is preferred.
+    /// [`Self::possible`]; `None` if it does not take it. The lowest rank is preferred.
     pub fn ranks(&self, entry: &Platform, personality: Personality) -> Option<u32> {
         matching::rank(self, entry, personality)
     }
@@ -183,8 +182,8 @@ fn is_word(text: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
 }
 
-/// `os/arch[/variant]`, with `os(version)` for Windows builds, as containerd prints it. Index entries are a stranger's text, so it
-/// is escaped.
+/// `os/arch[/variant]`, with `os(version)` for Windows builds, as containerd prints it. Escaped, because index entries are text from
+/// strangers.
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let known = |text: &str| if text.is_empty() { "unknown".to_owned() } else { escape(text) };
@@ -201,7 +200,7 @@ impl fmt::Display for Platform {
     }
 }
 
-/// Every personality: what a node may have whose runtime is not known, or that is not known itself.
+/// Every personality: for a node whose runtime is unknown, or when no node is known.
 pub const ALL: &[Personality] = &[
     Personality::ContainerdOld,
     Personality::ContainerdClient,
@@ -209,10 +208,10 @@ pub const ALL: &[Personality] = &[
     Personality::CriO,
 ];
 
-/// In a node's `os_features`: all that there are, since its runtime does not look at what an entry asks for.
+/// In a node's `os_features`: every feature, because its runtime ignores the features that an entry asks for.
 pub(crate) const EVERY_FEATURE: &str = "*";
 
-/// Whether a node's runtime holds the `os.features` of an entry against the node: containerd does from 2.3 on (containerd/platforms
+/// Whether a node's runtime compares the `os.features` of an entry with the node's: containerd does from 2.3 on (containerd/platforms
 /// v1.0.0-rc.4; `tests/agreement` compares 1.7, 2.1 and 2.4).
 pub(crate) fn looks_at_features(container_runtime_version: &str) -> bool {
     let containerd = container_runtime_version.strip_prefix("containerd://");
@@ -221,8 +220,8 @@ pub(crate) fn looks_at_features(container_runtime_version: &str) -> bool {
 
 /// The personalities a node may have, from `status.nodeInfo.containerRuntimeVersion` (`containerd://2.3.4`).
 ///
-/// containerd 2.1 and later may pull either way, which the API server does not show (pull-semantics 0). 1.7 was not compared with,
-/// so it may be as either of its neighbours.
+/// containerd 2.1 and later may pull either way, which the API server does not show (pull-semantics 0). 1.7 is assumed to behave as
+/// either of its neighbours.
 pub fn personalities(container_runtime_version: &str) -> &'static [Personality] {
     match container_runtime_version.split_once("://") {
         Some(("containerd", version)) => match major_minor(version) {

@@ -7,7 +7,7 @@ const MASK: &str = "***";
 
 /// `image` with `user:password@` masked (`***@`). Images are shown this way everywhere but in the report's `image` field.
 ///
-/// Works on any text, valid or not, and rather masks too much than too little: the part before an `@` that does not start a digest
+/// Works on any text, valid or not, and masks too much rather than too little: the part before an `@` that does not start a digest
 /// is masked if a path follows the `@`, or if it looks like `user:password` itself.
 pub fn mask_userinfo(image: &str) -> Cow<'_, str> {
     match find(image).and_then(|at| Some((image.get(..at.start)?, image.get(at.end..)?))) {

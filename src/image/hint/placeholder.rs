@@ -18,7 +18,7 @@ pub enum Syntax {
     Percent,
     /// `<image>`.
     Angle,
-    /// `@VAR@`, as autoconf, `CMake` and many a script of `sed` write it.
+    /// `@VAR@`, as in autoconf, `CMake` and many `sed` scripts.
     At,
 }
 
@@ -82,7 +82,7 @@ pub fn find(name: &str) -> Option<Placeholder<'_>> {
     })
 }
 
-/// A `@VAR@` that cannot be part of credentials: those end in `@HOST`, and behind this there is neither a host nor another `@`. Look for it
+/// A `@VAR@` that cannot be part of credentials: those end in `@HOST`, and after this there is neither a host nor another `@`. Look for it
 /// before credentials are removed.
 pub(super) fn between_ats(name: &str) -> Option<Placeholder<'_>> {
     name.match_indices('@').find_map(|(at, _)| {

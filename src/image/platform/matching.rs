@@ -2,7 +2,7 @@
 
 use super::{Fit, Personality, Platform, windows};
 
-/// What a node with an arm processor may be: node objects do not tell (pull-semantics 7.1).
+/// The variants that a node with an arm processor may have: Node objects do not show which (pull-semantics 7.1).
 const ARM_VARIANTS: [&str; 4] = ["v5", "v6", "v7", "v8"];
 
 /// Whether `host` takes `entry`, over its possible variants and `personalities`.
@@ -22,7 +22,7 @@ pub(super) fn fit(host: &Platform, entry: &Platform, personalities: &[Personalit
     }
 }
 
-/// What `host` may be, normalised.
+/// The platforms that `host` may have, normalised.
 pub(super) fn possible(host: &Platform) -> Vec<Platform> {
     if !host.architecture.eq_ignore_ascii_case("arm") || !host.variant.is_empty() {
         return vec![host.normalized()];
@@ -34,8 +34,8 @@ pub(super) fn possible(host: &Platform) -> Vec<Platform> {
     ARM_VARIANTS.iter().map(|variant| of_variant(variant).normalized()).collect()
 }
 
-/// The place of `entry` in the order in which one runtime on one normalised host would have it: its own platform, what its
-/// processor runs as well from the newest to the oldest, then other architectures.
+/// The place of `entry` in the order that one runtime on one normalised host prefers: its own platform, then the older variants that
+/// its processor runs too, newest first, then other architectures.
 pub(super) fn rank(host: &Platform, entry: &Platform, personality: Personality) -> Option<u32> {
     let normal = entry.normalized();
     if !takes(host, entry, &normal, personality) {
@@ -44,7 +44,7 @@ pub(super) fn rank(host: &Platform, entry: &Platform, personality: Personality) 
     Some(match personality {
         Personality::ContainerdOld | Personality::ContainerdClient => behind(host, &normal),
         Personality::ContainerdTransfer => 0,
-        // The variants from its own down to v5, and what declares none last.
+        // The variants from its own down to v5, then an entry without a variant.
         Personality::CriO if entry.variant.is_empty() => 1000,
         Personality::CriO => level(&host.variant, 8)
             .unwrap_or(0)
@@ -91,8 +91,8 @@ fn system(host: &Platform, entry: &Platform, personality: Personality) -> bool {
         && (host.os != "windows" || windows::takes(&host.os_version, &entry.os_version, personality))
 }
 
-/// Every Windows host but Nano Server has win32k, and containerd does not hold its absence against an entry; elsewhere it is a
-/// feature as any other.
+/// Every Windows host except Nano Server has win32k, and containerd does not refuse an entry for lack of it. On other systems it is a
+/// feature like any other.
 fn features(host: &Platform, entry: &Platform) -> bool {
     let every = host.os_features.iter().any(|feature| feature == super::EVERY_FEATURE);
     every

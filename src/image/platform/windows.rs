@@ -11,8 +11,8 @@ const LTSC_2025: u16 = 26100;
 /// one takes all, and so does an entry.
 ///
 /// On hosts later than Windows Server 2025 (26200 is Windows 11 25H2), containerd/platforms v1.0.0-rc.2 to rc.4 (in containerd 2.2 to 2.4)
-/// takes nothing before 26100; earlier and later versions do, as Microsoft's table has it. Nodes do not show the version of that module:
-/// it is left to the transfer service, which all of those versions have, so that the outlook is `MayFail`.
+/// takes nothing before 26100; earlier and later versions do, as Microsoft's table says. Nodes do not show the version of that module.
+/// So the stricter rule is applied to the transfer service alone, which all of those versions have, and the outlook becomes `MayFail`.
 pub(super) fn takes(host: &str, entry: &str, personality: Personality) -> bool {
     let host = version(host);
     if host == (0, 0, 0) || entry.is_empty() {
