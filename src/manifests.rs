@@ -35,12 +35,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// An object that others are judged by: a Secret, a Node, a kustomization.
+/// An object with facts for judging others: a Secret, a Node, a kustomization.
 #[derive(Debug, Clone)]
 pub struct Manifest {
     /// Where it was read from.
     pub source: Source,
-    /// Whether a person named its file, or it came from standard input.
+    /// Whether the user named its file, or it came from standard input.
     pub named: bool,
     /// The object. Items of a `List` are separate objects.
     pub object: Value,
@@ -70,11 +70,11 @@ pub struct Subject {
     lines: Vec<(Box<str>, usize)>,
     /// Comments that accept findings, by the path of the image.
     pub ignores: Vec<(Box<str>, Ignore)>,
-    /// What only the whole object says of the names of its images.
+    /// What the object as a whole says about the names of its images.
     hints: names::Hints,
     /// Kind, namespace and name of the object that controls it.
     pub owner: Option<(String, String, String)>,
-    /// Whether its images are those whose name and tag stand in separate fields, of which only their author knows whether they are images.
+    /// Whether name and tag of its images are in separate fields: only the author knows whether such fields make an image.
     pub apart: bool,
     /// The template that Helm says it was rendered from.
     template: Option<Box<str>>,
@@ -93,7 +93,7 @@ impl Subject {
         found.map_or(1, |(_, line)| *line)
     }
 
-    /// Where an image is written: the file as given, the line, and the value of a chart or the template there that it was made of.
+    /// Where an image is written: the file as given, the line, and the chart value or template that it was rendered from, if any.
     pub fn place_of(&self, path: &str) -> (&str, usize, Option<&str>) {
         match self.origins.iter().find(|(of, _)| **of == *path) {
             Some((_, origin)) => (&origin.file, origin.line, origin.value.as_deref()),
@@ -107,7 +107,7 @@ impl Subject {
     }
 }
 
-/// An object of which a controller renders a chart.
+/// An object for which a controller renders a chart.
 #[derive(Debug)]
 struct Release {
     source: Source,
@@ -118,7 +118,7 @@ struct Release {
     object: Value,
 }
 
-/// What is kept beside the objects.
+/// What is kept besides the objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
     /// Nothing.
@@ -142,14 +142,14 @@ pub struct Reading<'a> {
     pub kinds: &'a Kinds,
     /// What is kept.
     pub keep: Keep,
-    /// Whether what renders charts is kept for [`Manifests::render`].
+    /// Whether releases (objects for which charts are rendered) are kept for [`Manifests::render`].
     pub render: bool,
 }
 
-/// So many files take a moment to read.
+/// Reading this many files takes a moment.
 const MANY: usize = 200;
 
-/// Who is told of an object early.
+/// Called with each object as soon as its file is read.
 pub type Tell<'a> = &'a (dyn Fn(Workload) + Sync);
 
 /// Everything that was read, and what could not be: a bad document does not affect the others.
@@ -157,7 +157,7 @@ pub type Tell<'a> = &'a (dyn Fn(Workload) + Sync);
 pub struct Manifests {
     /// The objects whose images are judged, in the order of the files.
     pub subjects: Vec<Subject>,
-    /// The objects that others are judged by, in the order of the files.
+    /// The objects with facts for judging others, in the order of the files.
     pub objects: Vec<Manifest>,
     /// The texts, in order; empty unless asked for.
     pub texts: Vec<Text>,
@@ -167,9 +167,9 @@ pub struct Manifests {
     pub errors: Vec<Problem>,
     /// The folders of charts.
     charts: BTreeSet<PathBuf>,
-    /// What renders charts.
+    /// Objects for which charts are rendered.
     releases: Vec<Release>,
-    /// What the set says of names.
+    /// What the set says about names.
     names: names::Names,
 }
 
@@ -179,7 +179,7 @@ impl Manifests {
         Self::read_and_tell(places, reading, None)
     }
 
-    /// The same; of a large input each object is told as soon as its file is read, by the names that its images have as far as is known then.
+    /// The same. If the input is large, `tell` gets each object as soon as its file is read, with its image names as known by then.
     pub fn read_and_tell(places: &[String], reading: &Reading<'_>, tell: Option<Tell<'_>>) -> Self {
         let mut manifests = Self::default();
         let found = find::files(places, reading, &mut manifests);
@@ -220,7 +220,7 @@ impl Manifests {
             manifests.take(read);
         }
         let names = names::Names::of(places, files(), &manifests.objects, &mut manifests.notes);
-        // Of variables, the names have taken what they need.
+        // `ConfigMaps` that were only kept for their variables have done their job.
         manifests.objects.retain(|manifest| read::is_kept(&manifest.object, reading));
         let mut of = (String::new(), None);
         for subject in &mut manifests.subjects {
@@ -237,7 +237,7 @@ impl Manifests {
         manifests
     }
 
-    /// Remarks on each `RuntimeClass` that an object names and that is not known.
+    /// Adds a note for each `RuntimeClass` that an object names and that is not known.
     pub fn note_runtime_classes(&mut self, known: impl Fn(&str) -> bool) {
         for subject in &self.subjects {
             for (class, path) in read::runtime_classes(&subject.workload).filter(|(class, _)| !known(class)) {
@@ -273,7 +273,7 @@ fn standard_input() -> Result<String, String> {
     }
 }
 
-/// The text in these bytes: UTF-8, or UTF-16 with a byte order mark as `kubectl` takes it (a redirection of `PowerShell` writes it), if `utf16`.
+/// The text in these bytes: UTF-8, or UTF-16 with a byte order mark as `kubectl` accepts it (`PowerShell` redirections write it), if `utf16`.
 fn decode(bytes: Vec<u8>, utf16: bool) -> Option<String> {
     let unit: Option<fn([u8; 2]) -> u16> = match bytes.get(..2) {
         Some([0xff, 0xfe]) if utf16 => Some(u16::from_le_bytes),
@@ -288,7 +288,7 @@ fn decode(bytes: Vec<u8>, utf16: bool) -> Option<String> {
     String::from_utf16(&units).ok()
 }
 
-/// A path as a person may read it.
+/// A path as shown to users.
 fn shown(path: &Path) -> String {
     escape(&path.display().to_string())
 }

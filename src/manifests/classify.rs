@@ -22,7 +22,7 @@ fn has_configured(text: &str) -> bool {
         .any(|line| line.split('@').skip(1).any(is_name) && line.matches('@').count() > 1)
 }
 
-/// Whether a text that does not parse was meant for a cluster: it has both fields that every object has, where an object has them.
+/// Whether a text that does not parse was meant for a cluster: it has both fields that every object has, in their usual place.
 pub(super) fn looks_like_kubernetes(text: &str) -> bool {
     let has = |key: &str| {
         let quoted = format!("\"{key}\"");
@@ -33,7 +33,7 @@ pub(super) fn looks_like_kubernetes(text: &str) -> bool {
     has("apiVersion") && has("kind")
 }
 
-/// Whether nothing but comments and markers is in a text.
+/// Whether a text has nothing but comments and document markers.
 pub(super) fn is_empty(text: &str) -> bool {
     text.trim_start_matches('\u{feff}').lines().all(|line| {
         let line = line.trim();
@@ -73,7 +73,7 @@ pub(super) fn is_encrypted(document: &Value) -> bool {
         })
 }
 
-/// What a file is whose text has no Kubernetes object.
+/// The kind of a file that has no Kubernetes object.
 pub(super) fn other(path: &Path, text: &str) -> Passed {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let below = |folder: &str| path.parent().is_some_and(|parent| parent.ends_with(folder));

@@ -3,7 +3,7 @@
 use crate::verdict::Cause;
 use std::fmt;
 
-/// What introduces one.
+/// Introduces such a comment.
 const MARK: &str = "pullgate: ignore";
 
 /// A comment that accepts findings of the image beside it.
@@ -29,7 +29,7 @@ impl fmt::Display for Wrong {
     }
 }
 
-/// The lines of a text in which there is such a comment; none of any other.
+/// The lines of a text, if it has such a comment; otherwise none.
 pub(super) fn lines(text: &str) -> Vec<&str> {
     if text.contains(MARK) {
         text.lines().collect()

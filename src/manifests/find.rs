@@ -26,18 +26,18 @@ pub struct Sift {
     pub include: Vec<String>,
     /// Not these.
     pub exclude: Vec<String>,
-    /// Files that are ours: a baseline, reports.
+    /// pullgate's own files: a baseline, reports.
     pub ours: Vec<PathBuf>,
 }
 
 /// A file to read.
 #[derive(Debug)]
 pub(super) struct Candidate {
-    /// Its place among all.
+    /// Its position among all files.
     pub(super) at: usize,
     /// `None`: standard input.
     pub(super) path: Option<PathBuf>,
-    /// Whether a person named it.
+    /// Whether the user named it.
     pub(super) named: bool,
     /// The chart whose template it is.
     pub(super) chart: Option<PathBuf>,

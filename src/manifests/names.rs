@@ -18,24 +18,24 @@ use std::path::{Path, PathBuf};
 use tools::Tools;
 use values::Values;
 
-/// What only the whole object says of the names of its images.
+/// What the object as a whole says about the names of its images.
 #[derive(Debug, Default)]
 pub(super) struct Hints {
     /// The paths of images whose pull policy is written.
     policies: Vec<Box<str>>,
     /// Whether it has the label of a kubebuilder project's manager.
     manager: bool,
-    /// Its labels, and annotations that are no documents: what a kustomization may select it by.
+    /// Its labels and short annotations, by which a kustomization may select it.
     labels: Vec<(String, String)>,
     annotations: Vec<(String, String)>,
     /// The parameters of an `OpenShift` Template, and its name.
     template: Option<(Values, String)>,
 }
 
-/// Why an image may be another one than the defaults of a Template make of it.
+/// Why an image may differ from what the defaults of a Template make it.
 const OTHER_PARAMETERS: &str = "the template may be processed with other parameters";
 
-/// Longer annotations are documents, which nobody selects by.
+/// Longer annotations are documents; nobody selects by them.
 const LONGEST_ANNOTATION: usize = 256;
 
 impl Hints {
@@ -78,7 +78,7 @@ impl Hints {
     }
 }
 
-/// What a set says.
+/// What a set of files says about names.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     kustomizations: Kustomizations,
@@ -90,7 +90,7 @@ struct Site<'a> {
     hints: &'a Hints,
     /// Its file; `None` for standard input.
     file: Option<PathBuf>,
-    /// The folder of the kustomization that it was built of.
+    /// The folder of the kustomization that it was built from.
     overlay: Option<&'a Path>,
     object: &'a ObjectId,
 }
@@ -110,7 +110,7 @@ impl Names {
         }
     }
 
-    /// The folders of the kustomizations that no other one takes in.
+    /// The folders of the kustomizations that no other one includes.
     pub(super) fn roots(&self) -> Vec<PathBuf> {
         self.kustomizations.roots()
     }
@@ -120,8 +120,8 @@ impl Names {
         self.kustomizations.only_from(file, roots)
     }
 
-    /// The same for an object that was rendered: its names are those that Helm or kustomize has made, and what a controller does to the
-    /// folder of an overlay comes on top.
+    /// The same for a rendered object: Helm or kustomize has already made its names, and only what a controller does to an overlay's folder
+    /// is still to come.
     pub(super) fn settle_rendered(&self, subject: &mut Subject, overlay: Option<&Path>) {
         let Subject { hints, workload, .. } = subject;
         let site = Site {
@@ -133,7 +133,7 @@ impl Names {
         self.settle_all(&site, &mut workload.templates);
     }
 
-    /// Says of each image of an object what becomes of its name. An image that several overlays name differently is there once for each
+    /// Sets for each image of an object what becomes of its name. An image that several overlays name differently is listed once for each
     /// of them.
     pub(super) fn settle(&self, hints: &Hints, file: Option<&Path>, workload: &mut Workload) {
         let site = Site {
@@ -165,7 +165,7 @@ impl Names {
         }
         let each = renamed.into_iter().map(|later| match later {
             Later::Named { name, by, otherwise } => {
-                // What kustomize writes may be for another tool to fill in.
+                // Another tool may have to fill in what kustomize writes.
                 let further = self.further(site, &name, parameters);
                 let written = site.hints.policies.iter().any(|path| **path == *image.path.as_str());
                 let pull_policy = if written {
@@ -200,7 +200,7 @@ impl Names {
         by_default.or_else(|| self.later(site, name, parameters))
     }
 
-    /// What fills a name in, of which nothing in the set says the value.
+    /// What will fill in a name, where nothing in the set gives the value.
     fn later(&self, site: &Site<'_>, name: &str, parameters: Parameters) -> Option<Later> {
         let filled_in = |what: &str, by: String| {
             Some(Later::FilledIn {
@@ -264,7 +264,7 @@ fn folders<'a>(places: &[String], files: impl Iterator<Item = &'a Path>) -> Vec<
                     .take_while(|folder| folder.starts_with(root))
                     .map(Path::to_owned),
             ),
-            // A file that was given by itself is a set of its own.
+            // A file given on its own is a set of its own.
             None if file
                 .file_name()
                 .is_some_and(|name| kustomize::NAMES.iter().any(|known| name == *known)) =>

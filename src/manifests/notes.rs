@@ -8,7 +8,7 @@ use std::path::Path;
 
 /// The most lines that notes take, unless all are asked for.
 const LINES: usize = 8;
-/// Those of a kind that are named with the reason.
+/// How many notes of one kind are listed with their reasons.
 const NAMED: usize = 3;
 
 /// Why something was passed over, or is remarkable.
@@ -163,7 +163,7 @@ impl Passed {
         }
     }
 
-    /// Whether the first few are named, with the reason of each.
+    /// Whether the first few are listed, each with its reason.
     fn is_named(self) -> bool {
         matches!(
             self,
@@ -171,7 +171,7 @@ impl Passed {
         )
     }
 
-    /// Whether it stands for itself: its own sentence is said.
+    /// Whether each note is a whole sentence, printed as it is.
     fn is_said_alone(self) -> bool {
         self == Self::Input
     }
@@ -251,7 +251,7 @@ impl Note {
 pub struct Notes(BTreeSet<Note>);
 
 impl Notes {
-    /// Adds one; the same twice counts once.
+    /// Adds one, unless it is there already.
     pub fn push(&mut self, note: Note) {
         self.0.insert(note);
     }
@@ -261,7 +261,7 @@ impl Notes {
         self.0.is_empty()
     }
 
-    /// Drops those that this does not keep.
+    /// Keeps only those for which `keep` is true.
     pub(super) fn retain(&mut self, keep: impl FnMut(&Note) -> bool) {
         self.0.retain(keep);
     }
@@ -271,7 +271,7 @@ impl Notes {
         self.0.iter()
     }
 
-    /// One line a kind, with a count, the most frequent first; at most [`LINES`]: the rarest kinds share the last.
+    /// One line per kind, with a count, the most frequent first; at most [`LINES`]: the rarest kinds share the last.
     pub fn summary(&self) -> Vec<String> {
         let mut lines: Vec<String> = self
             .0

@@ -19,7 +19,7 @@ use serde_json::Value;
 use std::collections::HashSet;
 use std::path::Path;
 
-/// Kinds that others are judged by.
+/// Kinds with facts for judging others.
 const FACTS: &[&str] = &[
     "Secret",
     "ServiceAccount",
@@ -35,7 +35,7 @@ const FACTS: &[&str] = &[
     "ImageTagMirrorSet",
 ];
 
-/// Kinds of which a controller makes the objects with the images: what Flux, Argo CD and k3s render.
+/// Kinds from which a controller (Flux, Argo CD or k3s) renders the objects with the images.
 const RELEASES: &[(&str, &str)] = &[
     ("helm.toolkit.fluxcd.io", "HelmRelease"),
     ("argoproj.io", "Application"),
@@ -43,7 +43,7 @@ const RELEASES: &[(&str, &str)] = &[
     ("helm.cattle.io", "HelmChart"),
 ];
 
-/// The kind that holds values of releases, those of Flux's variables, and OpenShift's authorities of registries.
+/// The kind that holds values of releases, Flux's variables, and OpenShift's additional CAs of registries.
 const VALUES: &str = "ConfigMap";
 
 /// What was read of a file.
@@ -57,7 +57,7 @@ pub(super) struct FileRead {
     pub(super) errors: Vec<Problem>,
 }
 
-/// The kinds that need be built; `None`: all.
+/// The kinds of objects that need to be built; `None`: all.
 pub(super) struct Wanted<'a>(Option<HashSet<&'a str>>);
 
 impl<'a> Wanted<'a> {
@@ -96,7 +96,7 @@ pub(super) fn file(file: &Candidate, reading: &Reading<'_>, wanted: &Wanted<'_>)
                 files::read(path, limits::MANIFEST_FILE)
             };
             let text = match bytes {
-                // What was read otherwise cannot be edited in place.
+                // UTF-16 is only accepted if the file need not be edited in place.
                 Ok(bytes) => super::decode(bytes, reading.keep == Keep::Objects)
                     .ok_or_else(|| (Passed::NotText, "not UTF-8 text".to_owned())),
                 Err(error) => Err((passed(&error), error.to_string())),
@@ -130,7 +130,7 @@ pub(super) fn file(file: &Candidate, reading: &Reading<'_>, wanted: &Wanted<'_>)
     read
 }
 
-/// Reads what was rendered; `name` says of what.
+/// Reads rendered output; `name` says what it was rendered from.
 pub(super) fn rendered(text: &str, name: &str, reading: &Reading<'_>, wanted: &Wanted<'_>) -> FileRead {
     let mut read = FileRead::default();
     let file = Candidate {
@@ -140,7 +140,7 @@ pub(super) fn rendered(text: &str, name: &str, reading: &Reading<'_>, wanted: &W
         chart: None,
     };
     read.take_text(&file, name, text, reading, wanted);
-    // What is not for a cluster is nobody's mistake here: notes for people, empty templates.
+    // What is not for a cluster is no mistake here: notes for users, empty templates.
     read.notes.retain(|note| note.passed == Passed::RepeatedKey);
     read
 }
@@ -195,12 +195,12 @@ impl FileRead {
 }
 
 impl FileRead {
-    /// Takes the images of a chart's values; whether there are any.
+    /// Takes the images of a chart's values; returns whether there are any.
     fn values(&mut self, name: &str, path: &Path, text: &str, reading: &Reading<'_>) -> bool {
         let mut found = false;
         yaml::each(text, &|_| true, &mut |one| {
             let Found::Document(document) = one else { return };
-            // Of a chart in the folder where the command runs, the path does not have the name.
+            // The path of a chart in the current folder does not have its name.
             let folder = path.canonicalize().ok().and_then(|path| path.parent().map(Path::to_owned));
             let chart = folder.as_ref().and_then(|folder| folder.file_name()).unwrap_or_default();
             let Some(workload) = values::workload(&document.value, &chart.to_string_lossy(), reading.namespace) else {
@@ -266,7 +266,7 @@ impl FileRead {
     }
 }
 
-/// What only the whole object, or its place in the file, says.
+/// What the object as a whole, or its place in the file, says.
 #[derive(Debug, Default)]
 struct About {
     hints: Hints,
@@ -362,7 +362,7 @@ impl Taker<'_, '_> {
         }
     }
 
-    /// Takes the images whose name and tag are in separate fields, wherever that is.
+    /// Takes the images whose name and tag are in separate fields, anywhere in the document.
     fn apart(&mut self, document: &Document) {
         let text = |pointer: &str| document.value.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         let kind = match text("/kind") {
@@ -370,7 +370,7 @@ impl Taker<'_, '_> {
             "" => "file",
             kind => kind,
         };
-        // What has no name of its own is called as its file, or its folder.
+        // An object without a name is called after its file, or after the folder of a kustomization.
         let named = if self.kustomization {
             self.path.parent()
         } else {
@@ -441,7 +441,7 @@ impl Taker<'_, '_> {
                     .because(&format!("{kind} {name}")),
             );
             if kind == "Application" {
-                // It may name images for a kustomization.
+                // It may replace images of a kustomization.
                 self.keep(source, object.clone());
             }
             if self.reading.render {
@@ -469,7 +469,7 @@ impl Taker<'_, '_> {
     }
 }
 
-/// Whether others than Flux's variables need an object that was kept.
+/// Whether a kept object is needed for more than Flux's variables.
 pub(super) fn is_kept(object: &Value, reading: &Reading<'_>) -> bool {
     let is_map = object.get("kind").and_then(Value::as_str) == Some(VALUES);
     !is_map || reading.render || namespace(object) == Some(CONFIG_NAMESPACE)
@@ -483,7 +483,7 @@ fn namespace(object: &Value) -> Option<&str> {
 pub(super) fn runtime_classes(workload: &Workload) -> impl Iterator<Item = (&str, String)> {
     workload.templates.iter().filter_map(|template| {
         let class = template.needs.scheduling.runtime_class.as_deref()?;
-        // The pod's spec is what its lists of containers and volumes stand in.
+        // The pod spec is the parent of the lists of containers and volumes.
         let spec = template.uses.iter().find_map(|image| {
             let path = image.path.as_str();
             let list = ["initContainers[", "containers[", "ephemeralContainers[", "volumes["];

@@ -36,7 +36,7 @@ pub struct Rendering {
 /// One run of a tool.
 #[derive(Debug)]
 enum Job {
-    /// A chart by itself, with values beside its own.
+    /// A chart by itself, with values besides its own.
     Chart { folder: PathBuf, values: Option<PathBuf> },
     /// A chart as a release wants it; the release's index.
     Release { asked: Box<Asked>, of: usize },
@@ -52,14 +52,14 @@ enum Without {
     Note(Passed, String),
 }
 
-/// What came of a job.
+/// The result of a job.
 struct Done {
     read: FileRead,
     sources: Sources,
 }
 
 impl Manifests {
-    /// Renders what there is to render, and puts it in the place of its sources.
+    /// Renders everything there is to render, and replaces the sources with the output.
     pub async fn render(&mut self, rendering: &Rendering, reading: &Reading<'_>, places: &[String]) {
         let tops: Vec<PathBuf> = places
             .iter()
@@ -98,13 +98,13 @@ impl Manifests {
             }
         }
         if rendering.all {
-            // Whatever became of them is said.
+            // Either they were rendered, or another note says why not.
             self.notes.retain(|note| note.passed != Passed::HelmTemplate);
         }
         self.replace(jobs, done.into_iter().flatten().collect());
     }
 
-    /// What there is to do.
+    /// The jobs to run.
     fn jobs(&mut self, rendering: &Rendering, tops: &[PathBuf]) -> Vec<Job> {
         let mut jobs: Vec<Job> = Vec::new();
         for place in &rendering.overlays {
@@ -146,7 +146,7 @@ impl Manifests {
             let top = top_of(Path::new(&release.source.file), tops);
             match releases::asked(release, &top, &self.objects) {
                 Ok(all) => jobs.extend(all.into_iter().map(|mut asked| {
-                    // As it is called elsewhere in the report.
+                    // The name that the rest of the report uses.
                     let walked = self
                         .charts
                         .iter()
@@ -163,7 +163,7 @@ impl Manifests {
                 }
             }
         }
-        // Those that are rendered need no remark; of the others it says why.
+        // Rendered releases need no note; the notes of the others get the reason.
         let old: Vec<Note> = self
             .notes
             .iter()
@@ -191,7 +191,7 @@ impl Manifests {
         jobs
     }
 
-    /// Takes what was rendered, and drops what it was made of.
+    /// Takes the output, and drops its sources.
     fn replace(&mut self, jobs: Vec<Job>, done: Vec<Result<Done, Without>>) {
         let mut charts: BTreeSet<PathBuf> = BTreeSet::new();
         let mut overlays: BTreeSet<PathBuf> = BTreeSet::new();
@@ -308,7 +308,7 @@ fn top_of(file: &Path, tops: &[PathBuf]) -> PathBuf {
     }
 }
 
-/// A path as a person would give it: relative to where the command runs, if it is below.
+/// A path as a user would give it: relative to the current folder, if it is below.
 fn relative(path: &Path) -> String {
     let here = std::env::current_dir().ok().and_then(|here| here.canonicalize().ok());
     let relative = here.as_deref().and_then(|here| path.strip_prefix(here).ok()).unwrap_or(path);
@@ -316,7 +316,7 @@ fn relative(path: &Path) -> String {
     if shown.is_empty() { ".".to_owned() } else { shown }
 }
 
-/// Leaves the images that no other rendering has shown at the same place; whether there are any.
+/// Keeps only the images that no other rendering has shown at the same place; returns whether any are left.
 fn is_new(subject: &mut Subject, seen: &mut HashSet<String>) -> bool {
     let object = &subject.workload.object;
     let of = format!(
@@ -345,7 +345,7 @@ impl Scratch {
         let mut last = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
         for attempt in 0..16 {
             let folder = std::env::temp_dir().join(format!("pullgate-{}-{attempt}", std::process::id()));
-            // Not one that somebody else has made.
+            // Fails if somebody else has created it.
             match std::fs::DirBuilder::new().mode(0o700).create(&folder) {
                 Ok(()) => return Ok(Self(folder.canonicalize()?)),
                 Err(error) => last = error,
@@ -357,7 +357,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // What is left of it is of no use to anybody.
+        // If this fails, a useless folder stays behind.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -50,7 +50,7 @@ fn used(uses: Vec<ImageUse>, chart: &str, namespace: &str) -> Option<Workload> {
     })
 }
 
-/// The images whose name and tag stand in separate fields of any object, as if a pod used them: `repository` with `tag`, and `name` with
+/// The images whose name and tag are in separate fields of any object, as if a pod used them: `repository` with `tag`, and `name` with
 /// `newTag` as kustomize has it. Only their author knows what becomes of them. `None` where there are none.
 pub(super) fn apart(object: &Value, kind: &str, name: &str, namespace: &str) -> Option<Workload> {
     let mut uses = Vec::new();
@@ -167,7 +167,7 @@ pub(super) fn image_in(fields: &Map<String, Value>) -> Option<(&'static str, Str
             }
         }
     }
-    // Whatever is filled in later does not parse.
+    // Names with placeholders do not parse.
     Reference::parse(&image).ok().map(|_| (key, image))
 }
 

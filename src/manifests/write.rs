@@ -27,7 +27,7 @@ pub fn replace(path: &Path, before: &str, after: &str) -> Result<(), String> {
     let (temporary, file) = create_temporary(&path).map_err(|error| format!("no file can be created next to it: {error}"))?;
     let written = fill(&file, after, &about).and_then(|()| fs::rename(&temporary, &path));
     written.map_err(|error| {
-        // The temporary file is of no use.
+        // The temporary file is no longer needed.
         let _ = fs::remove_file(&temporary);
         error.to_string()
     })

@@ -29,16 +29,16 @@ pub(super) const NAMES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", 
 /// Chains of kustomizations longer than this are not followed.
 const DEEPEST: usize = 32;
 
-/// How often a kustomization is taken in, altogether: overlays of overlays of a large repository take a few thousand.
+/// How often kustomizations are included, in total: overlays of overlays of a large repository take a few thousand.
 const MOST_STEPS: usize = 100_000;
 
 /// The kustomizations of a set.
 #[derive(Debug, Default)]
 pub(super) struct Kustomizations {
-    /// By folder; those that a controller applies by a name that is no folder.
+    /// By folder; those that a controller applies, under a name that is not a folder.
     all: BTreeMap<PathBuf, Kustomization>,
-    /// For each file, the ways on which it is reached: the folders of the kustomizations that work on it, its own first. One way for each
-    /// kustomization that no other one takes in.
+    /// For each file, the ways in which it is reached: the folders of the kustomizations that work on it, its own first. There is one way
+    /// for each kustomization that includes it and that no other one includes.
     ways: HashMap<PathBuf, Vec<Vec<PathBuf>>>,
 }
 
@@ -46,7 +46,7 @@ pub(super) struct Kustomizations {
 struct Kustomization {
     /// The file, as it is shown.
     shown: String,
-    /// Files and folders that it takes in.
+    /// Files and folders that it includes.
     resources: Vec<PathBuf>,
     /// Folders of components, which add to it.
     components: Vec<PathBuf>,
@@ -60,7 +60,7 @@ struct Kustomization {
     generated: Vec<Value>,
     /// Whether it fills in `$(VAR)`.
     variables: bool,
-    /// What it wants from elsewhere, or of a plugin: a clause.
+    /// What it needs from elsewhere or from a plugin, as a clause.
     wants: Option<String>,
     /// Whether it is a component, which only others build.
     component: bool,
@@ -69,7 +69,8 @@ struct Kustomization {
 }
 
 impl Kustomizations {
-    /// Reads the kustomizations in these folders, and what objects of Flux and Argo CD do to them. What they name and is not there is a note.
+    /// Reads the kustomizations in these folders, and what objects of Flux and Argo CD do to them. Adds a note for each file they name that
+    /// does not exist.
     pub(super) fn read(folders: &[PathBuf], objects: &[Manifest], notes: &mut Notes) -> Self {
         let mut all = BTreeMap::new();
         for folder in folders {
@@ -90,7 +91,7 @@ impl Kustomizations {
         read
     }
 
-    /// Walks from each kustomization that no other one takes in to the files that it reaches.
+    /// Walks from each kustomization that no other one includes to the files that it reaches.
     fn find_ways(&mut self) {
         let taken: BTreeSet<&PathBuf> = self
             .all
@@ -110,7 +111,7 @@ impl Kustomizations {
             }
             let mut own = vec![folder];
             own.extend(outer);
-            // Components work on what has been taken in, before the kustomization itself does.
+            // Components work on the included resources before the kustomization itself does.
             let mut way = self.components(&here.components, 0);
             way.extend(own.iter().cloned());
             for taken_in in here.resources.iter().chain(&here.patch_files) {
@@ -129,7 +130,7 @@ impl Kustomizations {
         self.ways = ways;
     }
 
-    /// Components, each after its own.
+    /// Components, each after those that it includes itself.
     fn components(&self, folders: &[PathBuf], depth: usize) -> Vec<PathBuf> {
         let below = |folder: &PathBuf| match self.all.get(folder) {
             Some(one) if depth < DEEPEST => self.components(&one.components, depth + 1),
@@ -142,7 +143,7 @@ impl Kustomizations {
             .collect()
     }
 
-    /// The names that an image gets: one for each overlay that says something else. Empty where none does.
+    /// The names that an image gets: one for each overlay that gives it a different name. Empty if none renames it.
     pub(super) fn rename(&self, site: &Site<'_>, image: &ImageUse) -> Vec<Later> {
         let mut found: Vec<Later> = Vec::new();
         let mut untouched = false;
@@ -158,7 +159,7 @@ impl Kustomizations {
             }
         }
         if untouched && !found.is_empty() {
-            // One of the overlays leaves the name as it is.
+            // At least one overlay leaves the name as it is.
             let by = "kustomize".to_owned();
             let as_it_is = Later::Named {
                 name: image.image.clone(),
@@ -172,7 +173,7 @@ impl Kustomizations {
         found
     }
 
-    /// The folders of the kustomizations that no other one takes in, components apart.
+    /// The folders of the kustomizations that no other one includes, without components.
     pub(super) fn roots(&self) -> Vec<PathBuf> {
         let taken: BTreeSet<&PathBuf> = self
             .all
@@ -204,7 +205,7 @@ impl Kustomizations {
             .map(|one| format!("kustomize (vars of {})", one.shown))
     }
 
-    /// What controllers do to a folder: for each of them, what works on what was built of it.
+    /// What controllers do to a folder: for each controller, what works on the output built from it.
     fn applied_to(&self, folder: &Path) -> Vec<Vec<&Kustomization>> {
         let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
         let of = |one: &'_ Kustomization| one.applied && one.resources.contains(&folder);
@@ -218,14 +219,14 @@ impl Kustomizations {
             .collect()
     }
 
-    /// The kustomizations that work on a file, for each way on which it is reached.
+    /// The kustomizations that work on a file, for each way in which it is reached.
     fn chains(&self, file: Option<&Path>) -> Vec<Vec<&Kustomization>> {
         let ways = file.and_then(|file| self.ways.get(file)).into_iter().flatten();
         ways.map(|way| way.iter().filter_map(|folder| self.all.get(folder)).collect())
             .collect()
     }
 
-    /// The name that a chain of kustomizations makes of one.
+    /// The name that a chain of kustomizations turns an image's into.
     fn through(&self, chain: &[&Kustomization], site: &Site<'_>, image: &ImageUse) -> Option<Later> {
         let mut name = image.image.clone();
         let mut by: Option<String> = None;
@@ -288,7 +289,7 @@ impl Kustomizations {
         })
     }
 
-    /// Whether kustomizations change what stands in a file.
+    /// Whether kustomizations change the contents of a file.
     fn changes(&self, file: &Path) -> bool {
         let chains = self.chains(Some(file));
         chains

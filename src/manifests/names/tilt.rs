@@ -1,11 +1,11 @@
-//! What a Tiltfile builds, as far as its text tells: Starlark is not run, but texts are put together as it would.
+//! What a Tiltfile builds, as far as its text shows: Starlark is not run, but strings are built as it would.
 
 use std::collections::HashMap;
 
 /// The names that a Tiltfile builds.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Built {
-    /// Those that can be told.
+    /// Those that can be worked out.
     pub(super) names: Vec<String>,
     /// Whether there are others.
     pub(super) more: bool,
@@ -61,8 +61,8 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-/// The parts of an expression between separators that stand in no quotes and brackets; it ends at the bracket that closes it, or with its
-/// line where nothing is open.
+/// The parts of an expression between separators outside quotes and brackets. The expression ends at the bracket that closes it, or
+/// with its line if no bracket is open.
 fn split(text: &str, separator: char) -> Vec<&str> {
     let (mut parts, mut from, mut depth) = (Vec::new(), 0, 0_usize);
     let mut quote: Option<char> = None;
@@ -88,7 +88,7 @@ fn split(text: &str, separator: char) -> Vec<&str> {
     parts
 }
 
-/// The text that an expression makes: literals, variables, `+`, `%`, `.format()` and f-strings.
+/// The text that an expression gives: literals, variables, `+`, `%`, `.format()` and f-strings.
 fn value_of(expression: &str, variables: &HashMap<&str, String>) -> Option<String> {
     let parts = split(expression, '+');
     if parts.len() > 1 {
@@ -126,7 +126,7 @@ fn value_of(expression: &str, variables: &HashMap<&str, String>) -> Option<Strin
     }
 }
 
-/// A text with its marks replaced in order.
+/// A text with its placeholders replaced in order.
 fn filled(text: &str, marks: &[&str], values: impl Iterator<Item = Option<String>>) -> Option<String> {
     let mut text = text.to_owned();
     for value in values {

@@ -117,7 +117,7 @@ impl Tools {
         }
     }
 
-    /// What builds an image of this name. Where a Tiltfile works out names, that is any without a registry and a tag.
+    /// What builds an image of this name. If a Tiltfile computes names, it may build any name without registry and tag.
     pub(super) fn built(&self, name: &str) -> Option<String> {
         if self.built.is_empty() && !self.tilt {
             return None;
@@ -128,7 +128,7 @@ impl Tools {
         self.built.get(&key).cloned().or_else(|| bare().then(|| TILT.to_owned()))
     }
 
-    /// What substitutes variables, where the set says it.
+    /// What substitutes variables, if the set shows it.
     pub(super) fn substitutes(&self) -> Option<&str> {
         self.flux.as_deref()
     }
@@ -138,13 +138,13 @@ impl Tools {
     }
 }
 
-/// The group of an object, or what stands in its place.
+/// The group of an object, or what a file has instead of one.
 fn api_group(object: &Value) -> &str {
     let version = object.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
     version.split_once('/').map_or("", |(group, _)| group)
 }
 
-/// Names are the same by repository: these tools set the tag.
+/// Names are compared by repository: these tools set the tag.
 fn key(name: &str) -> Option<String> {
     Reference::parse(name).ok().map(|reference| reference.name())
 }

@@ -7,20 +7,20 @@ use std::collections::BTreeMap;
 #[derive(Debug, Default)]
 pub(super) struct Values {
     known: BTreeMap<String, String>,
-    /// Whether there are no others: what has no value here has none.
+    /// Whether these are all: a variable without a value here has none.
     all: bool,
 }
 
 /// The most bytes of values that are kept of a `ConfigMap`: names of images and their parts are short.
 const MOST_VALUES: usize = 16 << 10;
 
-/// The text between two variables, or what stands in the place of one.
+/// A text between two variables, or what is inside one's braces.
 type Part<'a> = Result<&'a str, &'a str>;
 
 impl Values {
     /// Those of a Flux `Kustomization` (<https://fluxcd.io/flux/components/kustomize/kustomizations/#post-build-variable-substitution>).
-    /// Of `substituteFrom`, a later entry wins over those before it; what it writes itself wins over all. `config_map` gives a `ConfigMap`
-    /// by its name, if the set has it: any other, and a Secret, may hold whatever the cluster has.
+    /// In `substituteFrom`, a later entry wins over those before it; `substitute` wins over all. `config_map` returns a `ConfigMap` of the
+    /// set by name: what any other one or a Secret holds is unknown.
     pub(super) fn of_flux<'a>(spec: &Value, config_map: &mut impl FnMut(&str) -> Option<&'a Value>) -> Option<Self> {
         let build = spec.get("postBuild")?.as_object()?;
         let mut values = Self {
@@ -74,7 +74,7 @@ impl Values {
         filled.collect()
     }
 
-    /// What stands in the place of a variable. Of the functions of envsubst, only defaults are worked out: they stand for what is empty, too.
+    /// The value that replaces a variable. Of envsubst's functions, only defaults are known here; they also replace an empty value.
     fn value<'a>(&'a self, variable: &'a str) -> Option<&'a str> {
         let end = variable.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
         let (name, rest) = variable.split_at(end.unwrap_or(variable.len()));

@@ -76,7 +76,7 @@ impl Job {
         arguments.extend(["--namespace".into(), namespace.into()]);
         arguments.extend(asked.into_iter().flat_map(|asked| asked.sets.iter().cloned()));
         let text = tool.chart(&release_name(release), &copied, arguments, home).await;
-        // Nothing is left of a chart while the others are rendered.
+        // The copy of a chart is not kept while the others are rendered.
         let _ = std::fs::remove_dir_all(home);
         let text = text.map_err(|why| {
             let place = copied.display().to_string();
@@ -97,7 +97,7 @@ impl Job {
     }
 }
 
-/// What Helm takes as the name of a release.
+/// A text that Helm accepts as the name of a release.
 fn release_name(name: &str) -> String {
     let name: String = name
         .to_lowercase()

@@ -25,7 +25,7 @@ pub(super) struct Layer {
     pub(super) file: String,
     /// The values.
     pub(super) value: Value,
-    /// Before their paths: `spec.values.`.
+    /// The prefix of their paths: `spec.values.`.
     pub(super) prefix: String,
     pub(super) lines: Lines,
 }
@@ -33,9 +33,9 @@ pub(super) struct Layer {
 /// The lines of values.
 #[derive(Debug, Clone)]
 pub(super) enum Lines {
-    /// Of a document of the file.
+    /// Those of a document of the file.
     Of(Box<Document>),
-    /// All on this one.
+    /// All on this line.
     At(usize),
 }
 
@@ -60,13 +60,13 @@ enum Fit {
     Whole,
     /// The name without tag and digest.
     Name,
-    /// The end of the name, behind a registry that stands elsewhere.
+    /// The end of the name, after a registry that is given elsewhere.
     EndOfName,
     /// Only the tag.
     Tag,
 }
 
-/// The value that best explains an image, of the first of these layers among equals. The layers that win come first.
+/// The value that best explains an image; among equals, that of the first layer. The layers that win come first.
 pub(super) fn of_values(layers: &[Layer], image: &str) -> Option<Origin> {
     let wanted = Wanted::of(image);
     let mut best: Option<(Fit, &Layer, String)> = None;
@@ -178,7 +178,7 @@ fn search(value: &Value, path: &str, depth: usize, wanted: &Wanted<'_>, best: &m
     }
 }
 
-/// The line of a template where an image stands: as it is, or where one is made.
+/// The line of a template with an image: written as it is, or put together there.
 pub(super) fn line_in(text: &str, image: &str) -> Option<usize> {
     let name = Wanted::of(image).name;
     let at = |fits: &dyn Fn(&str) -> bool| text.lines().position(fits).map(|at| at + 1);

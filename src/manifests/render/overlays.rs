@@ -21,7 +21,7 @@ pub(super) struct Overlay {
 }
 
 impl Overlay {
-    /// One that is built through another, in `home`, which has kustomize say where each resource comes from.
+    /// Writes a kustomization into `home` that includes this one and makes kustomize annotate where each resource comes from.
     pub(super) fn new(folder: &Path, tree: Tree, home: &Path) -> std::io::Result<Self> {
         let wrapper = home.canonicalize()?.join("overlay");
         std::fs::create_dir_all(&wrapper)?;
@@ -46,7 +46,7 @@ impl Overlay {
             .collect()
     }
 
-    /// Where an image is written: in the resource, in `images`, in a patch; or else the resource that it stands in.
+    /// Where an image is written: in the resource, in `images`, in a patch; or else in the resource that it is in.
     pub(super) fn origin(&self, subject: &Subject, path: &str, image: &str, texts: &mut Texts) -> Origin {
         let resource = self.resource(subject);
         let mut in_resource = None;
@@ -92,7 +92,7 @@ fn place(file: &Path, line: usize, value: Option<String>) -> Origin {
     }
 }
 
-/// The line of an image in the file of its resource, and what stands there. Names may have got a prefix or suffix.
+/// The line of an image in the file of its resource, and the text there. The resource's name may have got a prefix or suffix.
 fn written(text: &str, subject: &Subject, path: &str) -> Option<(usize, String)> {
     let object = &subject.workload.object;
     let documents = yaml::manifests(text).documents;

@@ -22,13 +22,13 @@ pub(super) struct Asked {
     pub(super) namespace: String,
     /// Values; what comes later wins.
     pub(super) layers: Vec<Layer>,
-    /// Further arguments of Helm.
+    /// Further arguments for Helm.
     pub(super) sets: Vec<OsString>,
     /// Whether the chart's own `values.yaml` does not count.
     pub(super) without_defaults: bool,
 }
 
-/// What a release wants of the repository `top`: charts to render; or why it cannot be known, as a clause.
+/// The charts to render that a release names in the repository `top`; or why they cannot be known, as a clause.
 pub(super) fn asked(release: &Release, top: &Path, objects: &[Manifest]) -> Result<Vec<Asked>, String> {
     let kind = text(&release.object, "/kind");
     match kind {
@@ -69,7 +69,7 @@ fn layer_of(file: &Path, top: &Path) -> Option<Layer> {
     })
 }
 
-/// Values that stand in the object itself, as fields.
+/// Values in the object itself, as fields.
 fn inline(release: &Release, path: &str) -> Option<Layer> {
     let value = at(&release.object, path).filter(|value| value.is_object())?;
     Some(Layer {
@@ -239,7 +239,7 @@ fn argo(release: &Release, top: &Path) -> Result<Vec<Asked>, String> {
             } else {
                 "--set"
             };
-            // Argo CD escapes commas, which would begin the next one.
+            // Argo CD escapes commas, which would begin the next value.
             sets.extend([flag.into(), format!("{name}={}", value.replace(',', "\\,")).into()]);
         }
         let own = text(source, "/helm/releaseName");

@@ -26,7 +26,7 @@ pub(super) struct Chart {
 }
 
 impl Sources {
-    /// Says of each image of an object where it comes from, and takes the comments there that accept findings.
+    /// Sets for each image of an object where it comes from, and takes the comments there that accept findings.
     pub(super) fn attribute(&self, subject: &mut Subject, texts: &mut Texts) {
         let uses = subject.workload.templates.iter().flat_map(|template| &template.uses);
         let images: Vec<(Box<str>, String)> = uses

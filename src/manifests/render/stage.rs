@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Charts that are taken in by charts that are taken in, at most.
+/// How deep dependencies of dependencies may go.
 const DEEPEST: usize = 8;
 
 /// Why a chart cannot be rendered; each a clause.
@@ -19,7 +19,7 @@ pub(super) enum Obstacle {
     Other(String),
 }
 
-/// What a chart says of itself.
+/// What a chart says about itself.
 #[derive(Debug, Default)]
 pub(super) struct About {
     pub(super) name: String,
@@ -64,8 +64,8 @@ struct Left {
     files: usize,
 }
 
-/// Copies a chart into a new folder. Links that lead out of `top` are left out, and so are schemas of values: they may name others
-/// anywhere, and say nothing of images.
+/// Copies a chart into a new folder. Links that lead out of `top` are left out, and so are schemas of values: they may refer to others
+/// anywhere, and say nothing about images.
 pub(super) fn copy(chart: &Path, top: &Path, to: &Path) -> Result<(), Obstacle> {
     let mut left = Left {
         bytes: limits::CHART,

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// The most files of one folder without a kustomization.
 const MOST_FILES: usize = 10_000;
 
-/// Adds what the objects among `objects` do, each under a name that is no folder.
+/// Adds what such objects among `objects` do, each under a name that is not a folder.
 pub(super) fn add(all: &mut BTreeMap<PathBuf, Kustomization>, folders: &[PathBuf], objects: &[Manifest], notes: &mut Notes) {
     let within: BTreeSet<&PathBuf> = folders.iter().collect();
     for (at, manifest) in objects.iter().enumerate() {
@@ -58,7 +58,7 @@ fn metadata(object: &Value, field: &str) -> String {
         .unwrap_or_default()
 }
 
-/// The `ConfigMap` of a namespace and name, and its file. Where a set has several (one for each cluster, for example), it does not say which.
+/// The `ConfigMap` with this namespace and name, and its file. `None` if a set has several (say, one for each cluster): any may be meant.
 fn config_map<'a>(objects: &'a [Manifest], namespace: &str, wanted: &str) -> Option<(&'a Value, PathBuf)> {
     let is_it = |manifest: &&Manifest| {
         let object = &manifest.object;
@@ -96,7 +96,7 @@ fn folder(file: &Path, path: &str, within: &BTreeSet<&PathBuf>) -> Option<PathBu
         .find(|folder| within.contains(folder))
 }
 
-/// The manifests below a folder; folders that have a kustomization stand for theirs.
+/// The manifests below a folder; a folder with a kustomization counts as one entry.
 fn files(folder: &Path, all: &BTreeMap<PathBuf, Kustomization>, into: &mut Vec<PathBuf>) {
     let Ok(entries) = std::fs::read_dir(folder) else { return };
     for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {

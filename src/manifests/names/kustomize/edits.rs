@@ -30,7 +30,7 @@ pub(super) struct Substitution {
     files: Vec<PathBuf>,
 }
 
-/// The label or annotation by which an object is left as it is.
+/// The label or annotation that keeps Flux from changing an object.
 const SUBSTITUTE: (&str, &str) = ("kustomize.toolkit.fluxcd.io/substitute", "disabled");
 
 impl Substitution {
@@ -45,7 +45,7 @@ impl Substitution {
         (!values.are_none()).then_some(Self { values, files })
     }
 
-    /// The name with its variables replaced, where the set says all their values. A file that kustomizations change may say others.
+    /// The name with its variables replaced, if the set gives all their values. `None` if kustomizations change the files with the values.
     pub(super) fn of(&self, name: &str, known: &Known, changes: impl Fn(&Path) -> bool) -> Option<String> {
         let mut marks = known.labels.iter().chain(&known.annotations);
         let off = marks.any(|(key, value)| (key.as_str(), value.as_str()) == SUBSTITUTE);
@@ -64,7 +64,7 @@ pub(super) struct Image {
     pub(super) new_tag: String,
     pub(super) digest: String,
     pub(super) suffix: String,
-    /// Of a name that is a regular expression.
+    /// The name, if it is a regular expression.
     expression: Option<Regex>,
 }
 
@@ -114,7 +114,7 @@ impl Image {
         self
     }
 
-    /// Whether an image may be what it makes of one.
+    /// Whether an image may be the result of this entry.
     pub(super) fn makes(&self, image: &str) -> bool {
         let name = if self.new_name.is_empty() {
             &self.name
@@ -145,7 +145,7 @@ impl Image {
             && digest.is_none_or(|digest| digest.strip_prefix("sha256:").is_some_and(allowed))
     }
 
-    /// What becomes of a name that it is for.
+    /// What becomes of a name that it matches.
     pub(super) fn apply(&self, image: &str) -> Option<String> {
         if !self.is_for(image) {
             return None;
@@ -181,11 +181,11 @@ fn split(image: &str) -> (&str, &str, &str) {
 pub(super) enum Written {
     /// This name.
     Name(String),
-    /// Something that cannot be told.
+    /// Something that cannot be known.
     Something,
 }
 
-/// A patch, and what it is for.
+/// A patch, and its target.
 #[derive(Debug)]
 pub(super) struct Patch {
     target: Target,
@@ -198,7 +198,7 @@ impl Patch {
         Self { target, body }
     }
 
-    /// What it writes for an image: by the container's name, or by its place. A place moves where a list gets a new first entry.
+    /// What it writes for an image: by the container's name, or by its place. The place moves if an entry is inserted before it.
     pub(super) fn image(&self, image: &ImageUse, pointer: &mut String, known: &Known) -> Option<Written> {
         if !self.target.fits(known) {
             return None;
@@ -231,7 +231,7 @@ impl Patch {
     }
 }
 
-/// Where what `pointer` points to is once something is put before it in its list.
+/// `pointer` after an insertion at `path`; `None` if that does not move it.
 fn moved(path: &str, pointer: &str) -> Option<String> {
     let (list, at) = path.rsplit_once('/')?;
     let at: usize = at.parse().ok()?;
@@ -244,7 +244,7 @@ fn moved(path: &str, pointer: &str) -> Option<String> {
     Some(format!("{list}/{}{below}", index + 1))
 }
 
-/// What a patch of the resource's own form says: entries of lists are found by their names.
+/// What a strategic merge patch says: entries of lists are found by their names.
 fn merged(body: &Value, image: &ImageUse) -> Option<String> {
     let path = image.path.as_str();
     let Some((list, field)) = path.rsplit_once("].") else {
@@ -408,7 +408,7 @@ fn leads_to(path: &[String], image: &ImageUse) -> bool {
             })
 }
 
-/// What a resource of these documents has at the source's place.
+/// The value at the source's place in one of these documents.
 pub(super) fn looked_up(source: &Source, resources: impl IntoIterator<Item = Value>) -> Option<String> {
     let (target, path, cut) = match source {
         Source::Value(value) => return Some(value.clone()),

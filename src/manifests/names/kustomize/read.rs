@@ -9,7 +9,7 @@ use crate::yaml::{self, Document};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
-/// What is read while something is made of a kustomization.
+/// What is needed while a kustomization is read.
 struct Reader<'a> {
     folder: &'a Path,
     shown: &'a str,
@@ -31,7 +31,7 @@ impl Kustomization {
             patch_files: Vec::new(),
         };
         let mut resources = reader.paths(value, "resources");
-        // Before v2.1.
+        // kustomize before v2.1.
         resources.extend(reader.paths(value, "bases"));
         let components = reader.paths(value, "components");
         let mut fields = Vec::new();
@@ -107,7 +107,7 @@ impl Field {
 }
 
 impl Reader<'_> {
-    /// A file or folder that it names; one that is not there is a note with its place.
+    /// A file or folder that it names. If it does not exist, a note says where it is named.
     fn local(&mut self, place: &str, field: &str, name: &str) -> Option<PathBuf> {
         match self.folder.join(name).canonicalize() {
             Ok(path) => Some(path),
@@ -128,7 +128,7 @@ impl Reader<'_> {
             .collect()
     }
 
-    /// Its documents, from where it stands or from the file that it names.
+    /// The documents of an entry, written inline or in the file that it names.
     fn documents(&mut self, place: &str, field: &str, inline: Option<&str>, named: Option<&str>) -> Vec<Value> {
         let text = match (inline, named) {
             (Some(text), _) => text.to_owned(),
@@ -195,7 +195,7 @@ impl Reader<'_> {
             .and_then(Value::as_str)
             .or(whole.filter(|_| by_name && inline.is_none()));
         let target = entry.get("target");
-        // The older forms of Flux' objects hold patches as they are.
+        // The older forms of Flux's objects hold patches inline.
         if let Some(body) = entry
             .get("patch")
             .filter(|patch| patch.is_array())
@@ -208,7 +208,7 @@ impl Reader<'_> {
         steps.extend(bodies.into_iter().map(|body| Step::Patch(Patch::of(body, target))));
     }
 
-    /// A replacement as it stands, or those of a file.
+    /// An inline replacement, or those of a file.
     fn replacements(&mut self, place: &str, entry: &Value, steps: &mut Vec<Step>) {
         let Some(name) = entry.get("path").and_then(Value::as_str) else {
             steps.extend(Replacement::read(entry).map(Step::Replacement));
@@ -260,7 +260,7 @@ impl Reader<'_> {
     }
 }
 
-/// What changes of the resources themselves.
+/// What changes in the identity of resources.
 fn identity(value: &Value) -> Identity {
     let pairs = |value: &Value| -> Vec<(String, String)> {
         let map = value.as_object().into_iter().flatten();
@@ -287,7 +287,7 @@ fn identity(value: &Value) -> Identity {
     }
 }
 
-/// What a kustomization needs that is not in files beside it.
+/// What a kustomization needs that is not in local files.
 fn wants(value: &Value) -> Option<String> {
     for field in ["helmCharts", "helmChartInflationGenerator"] {
         if !list(value, field).is_empty() {

@@ -4,7 +4,7 @@ use super::text;
 use regex::Regex;
 use serde_json::Value;
 
-/// What changes of the resources themselves.
+/// What a kustomization changes in the identity of resources.
 #[derive(Debug, Default)]
 pub(super) struct Identity {
     pub(super) prefix: String,
@@ -13,7 +13,7 @@ pub(super) struct Identity {
     pub(super) labels: Vec<(String, String)>,
 }
 
-/// What a resource is called on its way through kustomizations: what it was called before still selects it.
+/// The identity of a resource on its way through kustomizations. Its earlier names still select it.
 #[derive(Debug, Default)]
 pub(super) struct Known {
     pub(super) api_version: String,
@@ -25,7 +25,7 @@ pub(super) struct Known {
 }
 
 impl Known {
-    /// What a kustomization makes of them: they can be selected by either.
+    /// Adds what a kustomization changes: the old and the new names both select it.
     pub(super) fn change(&mut self, identity: &Identity) {
         let Identity {
             prefix,
@@ -46,7 +46,7 @@ impl Known {
     }
 }
 
-/// A selector. A field that is empty says nothing, the others are regular expressions for the whole text.
+/// A selector. An empty field selects everything; the others are regular expressions for the whole text.
 #[derive(Debug, Default)]
 pub(super) struct Target {
     group: Pattern,
@@ -108,7 +108,7 @@ impl Target {
         }
     }
 
-    /// The resource that a patch of its own form names.
+    /// The resource that a strategic merge patch names.
     pub(super) fn of_body(body: &Value) -> Self {
         let name = body.get("metadata").map(|metadata| text(metadata, "name"));
         Self {

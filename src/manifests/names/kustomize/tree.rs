@@ -1,4 +1,4 @@
-//! One kustomization with all that it takes in, as a rendering needs it.
+//! One kustomization with all that it includes, as a rendering needs it.
 
 use super::edits::Step;
 use super::{Kustomization, MOST_STEPS, NAMES, document};
@@ -6,12 +6,12 @@ use crate::manifests::notes::Notes;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// A kustomization with all that it takes in.
+/// A kustomization with all that it includes.
 #[derive(Debug)]
 pub(in crate::manifests) struct Tree(Vec<(PathBuf, Kustomization)>);
 
 impl Tree {
-    /// Reads the one in a folder and those below it.
+    /// Reads the one in a folder and those that it includes.
     pub(in crate::manifests) fn read(folder: &Path) -> Self {
         let (mut all, mut open) = (Vec::new(), vec![folder.to_owned()]);
         let mut seen = BTreeSet::new();
@@ -21,7 +21,7 @@ impl Tree {
                 continue;
             };
             let Some(document) = document(&file) else { continue };
-            // What is not there, kustomize says itself.
+            // kustomize itself reports missing files.
             let one = Kustomization::read(&folder, &file, &document, &mut Notes::default());
             open.extend(one.resources.iter().chain(&one.components).cloned());
             all.push((file, one));
