@@ -40,7 +40,7 @@ pub use votes::{Ballot, Vote};
 
 use std::fmt;
 
-/// What votes depend on beside the policies.
+/// What votes depend on besides the policies.
 #[derive(Debug, Clone, Copy)]
 pub struct Circumstances<'a> {
     /// The settings' `mode`.

@@ -12,7 +12,7 @@ pub struct Subject<'a> {
     pub namespace: &'a str,
     /// The namespace's labels; `None` if they cannot be known.
     pub labels: Option<&'a [(String, String)]>,
-    /// The kind that the object counts as: its own, or that of its root owner. Several if it is one of them; none for a bare image.
+    /// The kind that the object counts as: its own, or that of its root owner. Several if it may be any of them; none for a bare image.
     pub kinds: &'a [&'a str],
 }
 

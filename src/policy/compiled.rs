@@ -56,11 +56,11 @@ pub struct Policy {
 pub struct DaysLeft {
     /// Until the policy is enforced, 0 where it is; `None` without `enforceFrom`.
     pub enforced: Option<i64>,
-    /// Until the first exemption ends that has not ended; `None` where there is none.
+    /// Until the next exemption ends; `None` if none will.
     pub exemption: Option<i64>,
 }
 
-/// From harmless to worst.
+/// From harmless to most severe.
 pub(super) const OUTLOOKS: [Outlook; 6] = [
     Outlook::Pulls,
     Outlook::Unknown,
@@ -109,7 +109,7 @@ impl Actions {
 }
 
 impl Policy {
-    /// Checks and compiles a policy; the error lists everything that is wrong with it. The kinds are those that come without settings.
+    /// Checks and compiles a policy; the error lists everything that is wrong with it. Policies may name the kinds known without settings.
     pub fn compile(object: &Value, origin: Origin) -> Result<Self, Vec<Problem>> {
         Self::compile_with(object, origin, built_in_kinds())
     }
@@ -148,7 +148,7 @@ impl Policy {
         }
     }
 
-    /// Whether it depends on what kind an object is.
+    /// Whether it depends on the kind of an object.
     pub(super) fn minds_kinds(&self) -> bool {
         self.kinds.is_some() || !self.excluded_kinds.is_empty()
     }
@@ -172,7 +172,7 @@ impl Policy {
         each.map(Exemption::len).sum()
     }
 
-    /// How many days are left until it is enforced, and until the first of its exemptions ends that have not ended.
+    /// How many days are left until it is enforced, and until the next of its exemptions ends.
     pub fn days_left(&self, now: Timestamp) -> DaysLeft {
         let running = self.exemptions.iter().filter(|exemption| !exemption.ended(now));
         let first = running.filter_map(|exemption| exemption.until).min();
@@ -182,7 +182,7 @@ impl Policy {
         }
     }
 
-    /// What happens when, as clauses: the same whenever it is asked.
+    /// What changes on which date, as clauses. Does not depend on the current time.
     pub fn schedule(&self) -> Vec<String> {
         let from = self.enforce_from.map(|from| {
             let from = dates::written(from);
@@ -530,7 +530,7 @@ fn pattern(text: &str) -> Result<Pattern, String> {
     })
 }
 
-/// Somebody's words on one line: white space is one space, and what does not print is escaped.
+/// An author's text on one line: white space becomes one space, and what does not print is escaped.
 fn one_line(text: &str) -> String {
     escape(&text.split_whitespace().collect::<Vec<_>>().join(" "))
 }
@@ -597,7 +597,7 @@ impl Policies {
         self.0.len()
     }
 
-    /// Whether any depends on what kind an object is.
+    /// Whether any depends on the kind of an object.
     pub fn mind_kinds(&self) -> bool {
         self.iter().any(|policy| policy.minds_kinds())
     }

@@ -28,7 +28,7 @@ pub fn parse(text: &str) -> Result<Timestamp, String> {
     })
 }
 
-/// Whether it is written as [`PATTERN`] has it; jiff takes more.
+/// Whether it matches [`PATTERN`]; jiff accepts more forms.
 fn has_form(text: &str) -> bool {
     let is = |part: &str, form: &str| {
         part.len() == form.len()
@@ -52,7 +52,7 @@ fn has_form(text: &str) -> bool {
         && (zone == "Z" || is(zone, "+00:00") || is(zone, "-00:00"))
 }
 
-/// `15 January`; with the year where that is not the next such day, and with the time where it is not midnight in UTC.
+/// `15 January`; with the year unless it is the next such day, and with the time unless it is midnight in UTC.
 pub(super) fn shown(at: Timestamp, now: Timestamp) -> String {
     /// A little less than a year.
     const NEXT: SignedDuration = SignedDuration::from_hours(360 * 24);
@@ -66,7 +66,7 @@ pub(super) fn shown(at: Timestamp, now: Timestamp) -> String {
     text
 }
 
-/// How many days are left, a day that has begun included; 0 where none is.
+/// How many days are left, including one that has begun; 0 if none is.
 pub(super) fn days_left(until: Timestamp, now: Timestamp) -> i64 {
     const DAY: i64 = 24 * 60 * 60;
     let seconds = until.duration_since(now).as_secs();

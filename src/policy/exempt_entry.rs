@@ -5,7 +5,7 @@ use crate::image::Pattern;
 use jiff::Timestamp;
 use std::sync::Arc;
 
-/// Some exemptions with one end.
+/// Exemptions that end together.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Exemption {
     /// Where it is written: `exempt`, `exempt.entries[0]`.

@@ -9,7 +9,7 @@ use crate::image::escape;
 use jiff::Timestamp;
 use std::sync::Arc;
 
-/// An exemption that holds.
+/// An exemption that has not ended.
 #[derive(Debug, Clone)]
 pub(super) struct Used {
     /// By which pattern, as a clause.
@@ -52,7 +52,7 @@ pub(super) fn has_images(policy: &Policy) -> bool {
     policy.exemptions.iter().any(|exemption| !exemption.images.is_empty())
 }
 
-/// Which of the exemptions that hold exempts an image, by the components of its normalised name; of several the one that ends last.
+/// Which current exemption exempts an image, by the components of its normalised name; if several do, the one that ends last.
 pub(super) fn which(policy: &Policy, name: &[&str], now: Timestamp) -> Option<usize> {
     let running = policy
         .exemptions
@@ -79,7 +79,7 @@ pub(super) fn of_image(policy: &Policy, name: &str, now: Timestamp) -> Option<Us
     longest(policy, now, |exemption| exemption.of_image(name))
 }
 
-/// Of those that hold, the one that ends last.
+/// Of those that have not ended, the one that ends last.
 fn longest(policy: &Policy, now: Timestamp, covers: impl Fn(&Exemption) -> Option<String>) -> Option<Used> {
     let running = policy.exemptions.iter().filter(|exemption| !exemption.ended(now));
     let used = running.filter_map(|exemption| {

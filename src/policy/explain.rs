@@ -35,7 +35,7 @@ pub struct Explanation {
     pub namespace: String,
     /// The object's kind.
     pub kind: String,
-    /// The settings' mode: it governs what no policy votes on.
+    /// The settings' mode: it governs findings that no policy votes on.
     pub mode: &'static str,
     /// Each policy, sorted by name.
     pub policies: Vec<Explained>,
@@ -71,7 +71,7 @@ pub struct Explained {
     pub origin: String,
     /// The mode in which it acts.
     pub mode: &'static str,
-    /// When it is enforced, where it only warns until then.
+    /// When it is enforced, if it only warns until then.
     pub enforced_from: Option<String>,
     /// How many days are left until then, a day that has begun included.
     pub days_left: Option<i64>,

@@ -62,7 +62,7 @@ const LONGEST_EXPRESSION: usize = 100_000;
 /// Exports a policy. It skips objects in the `excluded` namespaces, as the webhook's registration does
 /// (`webhook.excludedNamespaces` of the chart).
 ///
-/// The API server's expressions know no time: what is exported is what holds at `now`.
+/// CEL cannot ask for the time, so the export is what holds at `now`.
 pub fn export(policy: &Policy, excluded: &[String], now: Timestamp) -> Exported {
     let mut left_out = not_exportable(policy, now);
     let rules = rules(policy);
@@ -270,7 +270,7 @@ fn admits(registries: &Registries) -> String {
         let _ = write!(list, "i.name.matches({regex}) ? {} : ", does == Verdict::Allow);
     }
     let _ = write!(list, "{}", registries.allow.is_none());
-    // An image's ID names no registry: no pattern is about it, and an allow list does not have it.
+    // An image ID names no registry: no pattern matches it, and no allow list allows it.
     format!(
         "i.image.matches('^sha256:[0-9a-f]{{64}}$') ? {} : {list}",
         registries.allow.is_none()
@@ -457,7 +457,7 @@ fn admission_policy(
     })
 }
 
-/// From the image as written to `{image, name, tag, digest}`, one variable a step: CEL has no `let`.
+/// From the image as written to `{image, name, tag, digest}`, one variable per step: CEL has no `let`.
 fn normalisation() -> Vec<(&'static str, String)> {
     vec![
         (

@@ -172,7 +172,7 @@ pub(super) fn value(path: &str, text: &str) -> Option<String> {
     Some(format!("unknown value {text:?}: write {ours}"))
 }
 
-/// The hint at a list entry that is an object elsewhere: Gatekeeper's `kinds`, Kyverno's and Kubewarden's rules.
+/// The hint for a list entry that is an object in other tools: Gatekeeper's `kinds`, Kyverno's and Kubewarden's rules.
 pub(super) fn entry(path: &str) -> Option<&'static str> {
     let list = path.split('[').next().unwrap_or(path);
     matches!(list, "spec.match.kinds" | "spec.match.excludeKinds")

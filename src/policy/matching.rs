@@ -39,7 +39,7 @@ pub(super) struct Matched {
     doubt: &'static str,
     /// The mode in which it acts.
     mode: Mode,
-    /// When it will be enforced, where it only warns until then.
+    /// When it will be enforced, if it only warns until then.
     from: Option<Timestamp>,
     /// An exemption that still holds, and ends so soon that it is a warning.
     ending: Option<Used>,
@@ -59,7 +59,7 @@ pub struct Raised {
 pub struct Demand {
     /// The policy.
     pub policy: Arc<str>,
-    /// Whether it is enforced. If not, its demand changes nothing of what holds without it.
+    /// Whether it is enforced. If not, its demand does not change what is found without it.
     pub enforced: bool,
     /// Its platforms, if it sets any.
     pub platforms: Option<Vec<Platform>>,
@@ -182,8 +182,8 @@ impl Matching {
 
     /// What is done about a finding: the severest vote; what no policy votes on follows the settings' mode (contract 5).
     ///
-    /// A policy that only may apply can add a warning and takes nothing back; findings of its own name rules never deny, however
-    /// others vote (`docs/decisions/0009`).
+    /// A policy that may not apply can add a warning but cannot soften anything; findings of its own name rules never deny, however others
+    /// vote (`docs/decisions/0009`).
     pub fn decide(&self, finding: &Finding, raised_by: Option<&str>) -> Decision {
         let rule = RULES.iter().position(|cause| *cause == finding.cause);
         let policy = raised_by.and_then(|name| self.0.matched.iter().position(|matched| *matched.policy.name == *name));
@@ -267,7 +267,7 @@ impl Matching {
 }
 
 impl Inner {
-    /// Adds a policy that applies but for an exemption. In the week before its end, an exemption turns the policy into a warning.
+    /// Adds a policy that applies, unless an exemption removes it. In the week before its end, an exemption turns the policy into a warning.
     pub(super) fn add(&mut self, mut matched: Matched, used: Option<Used>) {
         if let Some(used) = used {
             let name = &matched.policy.name;

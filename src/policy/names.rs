@@ -54,7 +54,7 @@ impl Registries {
         }
     }
 
-    /// An image's ID: it names no registry, so no pattern of an allow list can be about it.
+    /// An image ID: it names no registry, so no pattern of an allow list can match it.
     pub(super) fn judge_image_id(&self) -> Result<(), Refused<'_>> {
         if self.allow.is_some() {
             Err(Refused::NotListed)

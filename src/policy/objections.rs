@@ -11,16 +11,16 @@ use jiff::Timestamp;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// The policies about each image of an object, each set of them made once.
+/// The policies that apply to each image of an object; each distinct set is built once.
 #[derive(Debug)]
 pub struct Narrowing<'a> {
     of_object: &'a Matching,
-    /// By which policies exempt an image, and by which of their exemptions.
+    /// The key: the policies that exempt an image, each with the exemption that does (as indexes).
     known: HashMap<Vec<(usize, usize)>, Matching>,
 }
 
 impl<'a> Narrowing<'a> {
-    /// Of the policies about an object.
+    /// Starts from the policies that apply to an object.
     pub fn of(of_object: &'a Matching) -> Self {
         Self {
             of_object,
@@ -28,7 +28,7 @@ impl<'a> Narrowing<'a> {
         }
     }
 
-    /// The policies about an image that nodes know by these names: exempt is what all of them are.
+    /// The policies that apply to an image that nodes know by these names. It is exempt only if all of them are.
     pub fn about(&mut self, references: &[Reference]) -> Matching {
         let exempt = self.of_object.exempt_from(references);
         if exempt.is_empty() {
@@ -44,7 +44,7 @@ impl<'a> Narrowing<'a> {
 pub struct Objection<'a> {
     by: &'a Matched,
     now: Timestamp,
-    /// Its index.
+    /// The policy's index.
     at: usize,
     what: What<'a>,
 }
@@ -91,7 +91,7 @@ impl Matching {
         Narrowing::of(self).about(std::slice::from_ref(reference))
     }
 
-    /// The policies that exempt an image under all of its names, and by which of their exemptions: of several the one that ends first.
+    /// The policies that exempt an image under all of its names, each with the exemption that does; if several do, the one that ends first.
     fn exempt_from(&self, references: &[Reference]) -> Vec<(usize, usize)> {
         let able = self.0.matched.iter().enumerate();
         let able: Vec<(usize, &Matched)> = able.filter(|(_, matched)| exemptions::has_images(&matched.policy)).collect();
@@ -159,19 +159,19 @@ impl Matching {
         objections.into_iter().map(|one| one.raise(reference, shown)).collect()
     }
 
-    /// Of objections to one image, the one that is answered most severely, now or were every policy enforced; the first of several.
+    /// The objection to one image with the most severe verdict, now or if every policy were enforced; among equals, the first.
     pub fn severest<'a>(&self, objections: &[Objection<'a>]) -> Option<Objection<'a>> {
         let weight = |objection: &Objection<'_>| {
             let rule = objection.what.rule();
             let decision = &self.rulings()[objection.at][rule];
-            // Where all that is missing is a digest the registry may be asked.
+            // A missing digest weighs least: the registry may still be asked.
             (decision.verdict, decision.enforced, RULES[rule] != Cause::DigestRequired)
         };
         // `max_by_key` takes the last of several.
         objections.iter().rev().max_by_key(|objection| weight(objection)).copied()
     }
 
-    /// What is done about what each policy's name rules object to, in the order of [`RULES`]: the same for every image.
+    /// What is done about violations of each policy's name rules, in the order of [`RULES`]: the same for every image.
     pub(super) fn rulings(&self) -> &[[Decision; 3]] {
         self.0.rulings.get_or_init(|| {
             let of = |matched: &Matched| RULES.map(|cause| self.weigh(cause, Outlook::NotAllowed, Some(&matched.policy.name)));

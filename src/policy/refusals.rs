@@ -89,7 +89,7 @@ pub fn offer_digest(finding: &mut Finding, reference: &Reference, digest: &Diges
     finding.suggestions = vec![pinned];
 }
 
-/// The fix of a `requireDigest` finding about an image that is not there: it has no digest to write.
+/// Replaces the fix of a `requireDigest` finding about an image that does not exist: there is no digest to add.
 pub fn first_an_image(finding: &mut Finding) {
     "first use an image that exists; then pin it".clone_into(&mut finding.fix);
 }

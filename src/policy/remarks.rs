@@ -114,7 +114,7 @@ fn tags(policy: &Policy, notes: &mut Vec<Problem>) {
             notes.push(Problem::at(path, format!("{text:?} can match no tag: {why}")));
             continue;
         }
-        // A wildcard in the narrower one can only fall to a wildcard of the wider one.
+        // A wildcard in the narrower one is only covered by a wildcard in the wider one.
         let wide = globs.iter().enumerate().find(|(other, wide)| {
             let same = wide.as_str() == text;
             (same && *other < at) || (!same && wide.matches(text))
@@ -152,7 +152,7 @@ fn namespaces(policy: &Policy, notes: &mut Vec<Problem>) {
         }
     }
     for (at, glob) in wanted.iter().enumerate() {
-        // Exemptions that end are not for ever.
+        // Exemptions that end do not make it useless for good.
         let lasting = exempt
             .clone()
             .zip(&policy.exemptions)
@@ -190,7 +190,7 @@ fn kinds(policy: &Policy, notes: &mut Vec<Problem>) {
             ));
         }
     }
-    // What stands between a root and its Pods has the same images, and is made by hand as well.
+    // Kinds between a root and its Pods (a `ReplicaSet`) have the same images, and people create them too.
     for (path, list) in [("spec.match.kinds", wanted), ("spec.match.excludeKinds", excluded)] {
         for (at, kind) in list.iter().enumerate() {
             let of = OwnerKind::named(kind);

@@ -204,7 +204,7 @@ fn walk(schema: &Value, value: &Value, path: &str, problems: &mut Vec<Problem>) 
     };
     if !fits {
         let hint = match value {
-            // YAML's own types: 1.10 is 1.1, and `on` is true.
+            // YAML reads 1.10 as 1.1, and `on` as true.
             Value::Bool(_) | Value::Number(_) if wanted == "string" => "; put it in quotes",
             Value::String(_) if wanted == "array" => "; write it in [ ]",
             Value::Object(_) => foreign::entry(path).unwrap_or_default(),

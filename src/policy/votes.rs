@@ -14,21 +14,21 @@ pub struct Vote {
     pub policy: Arc<str>,
     /// The mode in which it acts.
     pub mode: Mode,
-    /// What it says of the finding; `None`: it does not vote.
+    /// What it says about the finding; `None`: it does not vote.
     pub ballot: Option<Ballot>,
     pub(super) certainty: Certainty,
-    /// When it will be enforced, where it only warns until then; and how people say that.
+    /// When it will be enforced, if it only warns until then; and that date as shown to users.
     pub(super) from: Option<(Timestamp, String)>,
     /// What its author says to users.
     pub(super) words: Option<Arc<Words>>,
 }
 
-/// What a policy says of a finding.
+/// What a policy says about a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ballot {
-    /// Its action for the finding, which takes the place of the default.
+    /// Its action for the finding, which replaces the default.
     Action(Verdict),
-    /// A rule of its own is broken. That is said beside whatever the default is.
+    /// One of its own rules is violated. This adds to the default.
     Rule(Verdict),
 }
 
@@ -41,16 +41,16 @@ impl Ballot {
     }
 }
 
-/// Whether anybody would find it without the policies.
+/// Whether the finding would exist without policies.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Default {
-    /// The gate itself does: the default of this outlook, in the settings' mode for the namespace.
+    /// It would: the default of this outlook applies, in the settings' mode for the namespace.
     Of(Outlook, Mode),
-    /// Only a rule of a policy.
+    /// It would not: only a policy's rule raises it.
     None,
 }
 
-/// Counts the votes, in the order of the policies. `finding`: whether it is certain that the policy applies that raised it.
+/// Counts the votes, in the order of the policies. `finding`: whether the policy that raised it certainly applies.
 pub(super) fn count(votes: &[Vote], default: Default, finding: Certainty) -> Decision {
     let severest = |certainty: Certainty| {
         let cast = votes.iter().filter(move |vote| vote.certainty == certainty);
@@ -99,7 +99,7 @@ fn by_default_denies(default: Default) -> bool {
     matches!(default, Default::Of(outlook, Mode::Warn) if outlook.default_verdict() == Verdict::Deny)
 }
 
-/// Who will deny once it is enforced, and from when. Of what is tried out in Audit nobody is told.
+/// Which policy will deny once it is enforced, and from when. Policies in Audit mode are not announced.
 fn pending(votes: &[Vote], by_default: bool) -> Option<Pending> {
     let denies = |vote: &&Vote| vote.mode == Mode::Warn && vote.cast().is_some_and(|cast| cast.enforced == Verdict::Deny);
     let voting = || votes.iter().filter(denies);
@@ -117,7 +117,7 @@ fn pending(votes: &[Vote], by_default: bool) -> Option<Pending> {
     dated.or_else(|| voting().next()).map(of).or_else(by_default)
 }
 
-/// What no policy votes on, in the settings' mode.
+/// The decision on a finding that no policy votes on, in the settings' mode.
 fn by_default(outlook: Outlook, mode: Mode) -> Decision {
     let verdict = outlook.default_verdict();
     Decision {
@@ -132,7 +132,7 @@ fn by_default(outlook: Outlook, mode: Mode) -> Decision {
 }
 
 impl Vote {
-    /// What comes of it: limited by the policy's mode, and by what may be said where it is not known whether the policy applies.
+    /// The vote as a decision, limited by the policy's mode, and by what a policy may do if it is uncertain whether it applies.
     fn cast(&self) -> Option<Decision> {
         let wanted = self.ballot?.verdict();
         let ceiling = self.certainty.ceiling();

@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 impl PolicyTest {
-    /// Reads a document of kind `ImagePolicyTest`; the error lists everything that is wrong with it. The kinds are those that come without
+    /// Reads a document of kind `ImagePolicyTest`; the error lists everything that is wrong with it. Tests may name the kinds known without
     /// settings.
     pub fn read(document: &Value) -> Result<Self, Vec<Problem>> {
         Self::read_with(document, built_in_kinds())

@@ -1,4 +1,4 @@
-//! Kinds in an exported policy. The API server sees who asks and what an object says of its owner, but reads no owner.
+//! Kinds in an exported policy. The API server sees the requester and what an object says about its owner, but does not read the owner.
 
 use super::{KINDS, quote};
 use crate::policy::compiled::Policy;
@@ -7,7 +7,7 @@ use crate::workload::owner::CONTROLLER_MANAGER;
 
 /// What an exported policy can say about kinds.
 pub(super) struct Said {
-    /// Of [`KINDS`], what the policy is registered for.
+    /// Those of [`KINDS`] that the policy is registered for.
     pub(super) kinds: Vec<&'static (&'static str, &'static str, &'static str)>,
     /// Which of their objects it is about, in CEL; `None`: all.
     pub(super) condition: Option<String>,
@@ -29,7 +29,7 @@ fn makers(kind: &str) -> Vec<OwnerKind> {
     OwnerKind::ALL.into_iter().filter(makes).collect()
 }
 
-/// As which kinds an object may count that this owner's controller made.
+/// The kinds that an object made by this owner's controller may count as.
 fn counted(owner: OwnerKind) -> impl Iterator<Item = OwnerKind> {
     let above = OwnerKind::ALL
         .into_iter()
@@ -75,7 +75,7 @@ pub(super) fn said(policy: &Policy) -> Said {
         if about(kind) && passed.is_empty() {
             continue;
         }
-        // What a controller made counts by its owner, anything else by itself.
+        // An object that a controller made counts as its owner's kind, any other as its own.
         let is = format!("object.kind == {}", quote(kind));
         parts.push(if about(kind) {
             format!("!({is} && {})", made_by(&passed))
