@@ -16,7 +16,7 @@ pub enum Stand {
     Pinned(Digest),
     /// It has a digest, and no tag that could move.
     Fixed,
-    /// Something else writes its name: what, as a clause.
+    /// Something else writes its name; a clause that says what.
     Elsewhere(String),
 }
 
@@ -96,7 +96,7 @@ pub enum Outcome {
     Pinned(Option<Digest>),
     /// This digest becomes that one, to which its tag resolves now.
     Move(Digest, Digest),
-    /// It is not to be pinned: why, as a clause.
+    /// It is not to be pinned; a clause that says why.
     Left(String),
     /// Its digest could not be determined: the findings say why.
     Failed,
@@ -142,8 +142,8 @@ pub fn outcome(image: &ImageUse, stand: &Stand, judged: Option<&Judged>, exempt:
     }
 }
 
-/// The text to add to an image. A missing tag means `latest`, and is added too: next to a digest it tells people, and tools that
-/// update digests, where the digest is from; and the default of `imagePullPolicy` depends on it.
+/// The text to add to an image. A missing tag means `latest`, and is added too: next to a digest it shows users, and tools that
+/// update digests, where the digest came from; and the default of `imagePullPolicy` depends on it.
 fn addition(image: &str, digest: &Digest) -> Option<String> {
     let before = Reference::parse(image).ok()?;
     let addition = match before.tag() {
