@@ -30,7 +30,7 @@ use tokio::time::Instant;
 pub enum StandsFor {
     /// The nodes' own (`--docker-config`).
     TheNodes,
-    /// Those of anything that could not be read: the user's own docker config as a stand-in.
+    /// A stand-in for whatever could not be read: the user's own docker config.
     TheUnseen,
 }
 
@@ -70,7 +70,7 @@ impl Providers {
         }
     }
 
-    /// Whether there is none to ask.
+    /// Whether there are none to ask.
     pub fn are_none(&self) -> bool {
         self.plugins.is_none() && self.helpers.is_none()
     }

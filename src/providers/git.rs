@@ -23,7 +23,7 @@ pub async fn changed_since(reference: &str) -> Result<BTreeSet<PathBuf>, String>
     let top = git(&["rev-parse", "--show-toplevel"], "this folder is not in a git repository").await?;
     let top = PathBuf::from(OsStr::from_bytes(top.trim_ascii_end()));
     let unknown = format!("git does not know {reference:?} here (a shallow clone has no history: fetch it)");
-    // Where it branched off: what others changed meanwhile is theirs. Without a common ancestor, the commit itself.
+    // Where it branched off: what others changed since then does not count. Without a common ancestor, the commit itself.
     let base = match git(&["merge-base", reference, "HEAD"], &unknown).await {
         Ok(base) => String::from_utf8_lossy(&base).trim().to_owned(),
         Err(_) => reference.to_owned(),

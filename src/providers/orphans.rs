@@ -8,24 +8,24 @@ use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::process::{Child, Command};
 
-/// How often it is looked for them, while there are some.
+/// How often to look for them while there are any.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Our programs that run, by process id: those are waited for elsewhere.
+/// Our running programs, by process id: other code waits for them.
 static RUNNING: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 /// Whether somebody is looking for orphans.
 static LOOKING: Mutex<bool> = Mutex::new(false);
 
-/// A program that runs. When it is dropped, it is looked for what the program left.
+/// A running program. Dropping it starts the search for what the program left behind.
 #[derive(Debug)]
 pub(super) struct Running(Option<i32>);
 
 /// Starts a program; its orphans are ours from now on.
 pub(super) fn spawn(command: &mut Command) -> std::io::Result<(Child, Running)> {
     static ADOPT: Once = Once::new();
-    // Where the kernel has no such thing, or we are process 1 anyway, nothing is lost.
+    // A failure does no harm: the kernel lacks this, or we are process 1 anyway.
     ADOPT.call_once(|| _ = set_child_subreaper(Some(getpid())));
-    // Held while it starts: nobody may take it for an orphan before it is noted.
+    // Locked while it starts, so that it is not taken for an orphan before it is recorded.
     let mut running = running();
     let child = command.spawn()?;
     let id = child.id().and_then(|id| i32::try_from(id).ok());
@@ -73,7 +73,7 @@ fn look() {
     });
 }
 
-/// Whoever comes next looks again.
+/// Clears [`LOOKING`] when dropped, so that the next caller starts a new search.
 struct Ended;
 
 impl Drop for Ended {
@@ -87,7 +87,7 @@ fn sweep(seen: &mut HashMap<i32, Instant>, patience: Duration) -> usize {
     let (own, group) = (getpid().as_raw_nonzero().get(), getpgrp().as_raw_nonzero().get());
     let mut left = HashMap::new();
     for process in processes().filter(|process| process.parent == own && process.group != group) {
-        // Only programs of ours leave our group; others of our children are somebody else's to wait for.
+        // Our programs and their children have other groups; a child in our own group is somebody else's to wait for.
         if running().contains(&process.id) {
             continue;
         }
@@ -106,7 +106,7 @@ fn sweep(seen: &mut HashMap<i32, Instant>, patience: Duration) -> usize {
     seen.len()
 }
 
-/// Ends a process, and all that came of it and still hang together with it.
+/// Kills a process and its descendants, as far as their parents still run.
 pub(super) fn end_with_children(process: Pid) {
     let all: Vec<Process> = processes().collect();
     let mut family = vec![process.as_raw_nonzero().get()];
@@ -124,7 +124,7 @@ pub(super) fn end_with_children(process: Pid) {
     }
 }
 
-/// Of `/proc/PID/stat` (`proc_pid_stat(5)`).
+/// Fields of `/proc/PID/stat` (`proc_pid_stat(5)`).
 #[derive(Debug, PartialEq, Eq)]
 struct Process {
     id: i32,

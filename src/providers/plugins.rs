@@ -25,13 +25,14 @@ use tokio::time::{Instant, timeout, timeout_at};
 /// How many processes of one plugin may run at the same time. Users choose image names, but not the number of processes.
 const AT_ONCE: usize = 4;
 
-/// How many registries are told apart when they wait for an answer of one plugin.
+/// Queues per plugin: reviews wait for its answer by registry, and registries share this many queues.
 const LANES: usize = 16;
 
 /// How long a failure is cached. The kubelet asks for every pull; but reviews are more frequent than pulls.
 const FAILED: Duration = Duration::from_secs(10);
 
-/// How long nobody waits for a plugin that took too long; then one review does. The registries are asked meanwhile, without its credentials.
+/// How long reviews do not wait for a plugin that took too long; then one of them tries it. Meanwhile registries are asked without its
+/// credentials.
 const HANGS: Duration = Duration::from_secs(30);
 
 /// The size of the cache, roughly, in bytes.
@@ -72,12 +73,12 @@ struct Plugin {
     provider: Provider,
     program: PathBuf,
     places: Semaphore,
-    /// Its last answer was for one image only. Until then an answer may serve others too, and the next of a registry waits for it.
+    /// Its last answer was for one image only. Otherwise an answer may serve other images of the registry, which therefore wait for it.
     by_image: AtomicBool,
-    /// Who asks for a registry, by a share of all registries.
+    /// The queues; each serves a share of all registries.
     lanes: [tokio::sync::Mutex<()>; LANES],
     complained: Mutex<Option<Instant>>,
-    /// It took too long, and is not waited for until then.
+    /// Until when it is not waited for, because it took too long.
     hangs_until: Mutex<Option<Instant>>,
 }
 
@@ -165,7 +166,7 @@ impl Plugins {
         if plugin.hangs() {
             return Err(HUNG.to_owned());
         }
-        // The kubelet's single flight is by image too, since an answer says itself how far it reaches.
+        // The kubelet's single flight is by image too: only the answer itself says how far it applies.
         let flight = self.flights.join(&(at, name.to_owned()), || {
             self.inner.metrics.cache(CacheName::Providers, CacheResult::Miss);
             let (inner, name) = (Arc::clone(&self.inner), name.to_owned());
@@ -194,7 +195,7 @@ impl Inner {
         let Some(plugin) = self.plugins.get(at) else {
             return Err(run::Fault::Missing.clause().to_owned());
         };
-        // Twenty reviews at once bring twenty images of one registry, for all of which one answer serves.
+        // Concurrent reviews may ask for many images of one registry, and one answer may serve them all.
         let waits = async {
             let lane = if plugin.by_image.load(Ordering::Relaxed) {
                 None
@@ -230,7 +231,7 @@ impl Inner {
                 if why == run::Fault::TooLong.clause() {
                     plugin.took_too_long();
                 }
-                // Nobody waits for others to fail.
+                // After a failure, requests for the other images do not wait for each other.
                 plugin.by_image.store(true, Ordering::Relaxed);
                 plugin.complain(&why);
                 let reply = Err(why);
@@ -277,7 +278,7 @@ impl Plugin {
         })
     }
 
-    /// Whether it is not waited for now. When the time is up, one who asks tries it for all others.
+    /// Whether it is not waited for now. When the time is up, the first caller tries it on behalf of the others.
     fn hangs(&self) -> bool {
         let mut until = self.hangs_until.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
@@ -299,7 +300,7 @@ impl Plugin {
         *self.hangs_until.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Where those wait who ask for images of one registry.
+    /// The queue for images of one registry.
     fn lane(&self, name: &str) -> Option<&tokio::sync::Mutex<()>> {
         let registry = name.split('/').next().unwrap_or_default();
         let sum = registry
@@ -334,7 +335,7 @@ impl Plugin {
         }
     }
 
-    /// Logs it, once a minute; without the image, which is the requester's own business.
+    /// Logs it, once a minute; without the image, which only concerns the requester.
     fn complain(&self, why: &str) {
         let mut complained = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
         if complained.is_none_or(|at| at.elapsed() >= COMPLAINT) {

@@ -9,11 +9,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use tokio::process::Command;
 
-/// Bytes of their complaints that are kept: the last line says why.
+/// Bytes of their standard error that are kept: the last line says why they failed.
 const COMPLAINTS: u64 = 64 << 10;
-/// For which Kubernetes charts are rendered.
+/// The Kubernetes version that charts are rendered for.
 const KUBERNETES: &str = "1.34.0";
-/// Where nobody listens: what wants to fetch something is refused at once.
+/// Nobody listens here: a tool that tries to fetch something is refused at once.
 const NOWHERE: &str = "http://127.0.0.1:9";
 
 /// A program that renders.
@@ -23,7 +23,7 @@ pub enum Renderer {
     Helm(PathBuf),
     /// `kustomize`.
     Kustomize(PathBuf),
-    /// `kubectl`, which has kustomize in it.
+    /// `kubectl`, with its built-in kustomize.
     Kubectl(PathBuf),
 }
 
@@ -50,7 +50,7 @@ impl Renderer {
     /// # Errors
     /// Why there is no result.
     pub async fn chart(&self, release: &str, chart: &Path, arguments: Vec<OsString>, home: &Path) -> Result<String, Unrendered> {
-        // By default a build of Helm takes the version that it was built with, and one by `go install` a very old one.
+        // Helm's default is the version that it was built with, and a very old one if it was built by `go install`.
         let mut all: Vec<OsString> = vec!["template".into(), "--kube-version".into(), KUBERNETES.into()];
         all.extend(arguments);
         all.extend(["--".into(), release.into(), chart.into()]);
@@ -101,7 +101,7 @@ impl Renderer {
     }
 }
 
-/// The last line that it complained with, without what every complaint begins with.
+/// The last line of its standard error, without what every message begins with.
 fn why(ended: &Ended) -> String {
     let complaint = String::from_utf8_lossy(&ended.complained);
     let mut lines = complaint.lines().map(str::trim).filter(|line| {
@@ -120,7 +120,7 @@ fn why(ended: &Ended) -> String {
     shortened(last)
 }
 
-/// A long complaint without its middle: what was being done comes first, the cause last.
+/// A long message without its middle: it begins with what was being done and ends with the cause.
 fn shortened(text: &str) -> String {
     const BEGINNING: usize = 100;
     const END: usize = 300;

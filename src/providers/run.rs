@@ -98,7 +98,7 @@ impl Group {
         Self(leader, belongs)
     }
 
-    /// It ended by itself; what it left running has as long as a program has (see `orphans`).
+    /// It ended by itself; what it left running gets as much time as a program (see `orphans`).
     fn ended(&mut self) {
         self.0 = None;
     }
@@ -150,7 +150,7 @@ pub(super) async fn run(mut command: Command, belongs: Belongs, input: Vec<u8>, 
     let complain = async move {
         let mut kept = Vec::new();
         if let Some(mut stderr) = stderr {
-            // What cannot be read says nothing. The rest is read too, so that the program does not wait for it.
+            // A read error only loses the message. The rest is read too, so that the program does not block.
             let _ = (&mut stderr).take(bounds.complaints).read_to_end(&mut kept).await;
             let _ = tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await;
         }
@@ -159,7 +159,7 @@ pub(super) async fn run(mut command: Command, belongs: Belongs, input: Vec<u8>, 
     let all = async {
         let whole = async {
             let printed = read.await.map_err(|_| Fault::Broken)?;
-            // Said at once: what prints without end never closes its standard error.
+            // Reported at once: a program that prints without end never closes its standard error.
             if printed.len() as u64 > bounds.output {
                 return Err(Fault::TooMuch);
             }
