@@ -113,7 +113,7 @@ pub struct Entry {
     pub source: Option<Source>,
     /// The line of the image in that file, from 1.
     pub line: Option<usize>,
-    /// The value of a chart (`image.repository`), the entry of a kustomization or the template that it was made of, if it does not stand there
+    /// The value of a chart (`image.repository`), the entry of a kustomization or the template that it comes from, if it is not written there
     /// itself.
     pub origin: Option<String>,
     /// The object; `None` for `--image`.
@@ -124,22 +124,22 @@ pub struct Entry {
     pub accepted: Vec<(Cause, String)>,
 }
 
-/// How it stands with an image.
+/// The state of an image in a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Standing {
     /// Denied.
     Denied,
     /// There is something to do.
     Warned,
-    /// Nobody could find out.
+    /// It could not be checked.
     Unchecked,
-    /// All that is said of it has been accepted.
+    /// All findings about it are accepted.
     Accepted,
-    /// It was asked for, and pulls.
+    /// It pulls.
     Fine,
 }
 
-/// How many images stand how.
+/// How many images are in each state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tally {
     /// All that were judged.
@@ -234,13 +234,13 @@ pub fn summary(entries: &[Entry]) -> Summary {
 }
 
 impl Entry {
-    /// By what a finding is accepted, if it is.
+    /// What accepts a finding (a baseline or a comment), if anything.
     pub fn accepted_by(&self, cause: Cause) -> Option<&str> {
         let found = self.accepted.iter().find(|(accepted, _)| *accepted == cause);
         found.map(|(_, by)| by.as_str())
     }
 
-    /// The findings that nobody accepts.
+    /// The findings that nothing accepts.
     pub fn open(&self) -> impl Iterator<Item = (&Finding, &Decision)> {
         let ruled = self.judged.judgement.ruled();
         ruled.filter(|(finding, _)| self.accepted_by(finding.cause).is_none())
@@ -268,7 +268,7 @@ impl Entry {
             .unwrap_or(Outlook::Pulls)
     }
 
-    /// How it stands with it.
+    /// The state of the image.
     pub fn standing(&self) -> Standing {
         match (self.verdict(), self.outlook()) {
             (Verdict::Deny, _) => Standing::Denied,

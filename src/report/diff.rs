@@ -15,12 +15,12 @@ enum Line<'a> {
     New(&'a str),
 }
 
-/// What became of each line, of a text in which lines were changed in place or added.
+/// What became of each line of a text in which lines were changed in place or added.
 fn lines<'a>(before: &'a str, after: &'a str) -> Vec<Line<'a>> {
     let old: Vec<&str> = before.split_inclusive('\n').collect();
     let mut new = after.split_inclusive('\n').peekable();
     let mut all = Vec::new();
-    // Of changed lines one below the other, all that are gone come first.
+    // Of consecutive changed lines, all the removed ones come first.
     let mut added: Vec<Line<'_>> = Vec::new();
     for line in old {
         let Some(now) = new.next() else {

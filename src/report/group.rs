@@ -96,7 +96,7 @@ fn is_about_a_secret(cause: Cause) -> bool {
     )
 }
 
-/// Names that something fills in later, by what; in that order.
+/// Names that are filled in later, by what fills them in; sorted.
 pub(super) fn filled_in(entries: &[Entry]) -> BTreeMap<&str, BTreeSet<String>> {
     let mut found: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for entry in entries {
@@ -107,7 +107,7 @@ pub(super) fn filled_in(entries: &[Entry]) -> BTreeMap<&str, BTreeSet<String>> {
     found
 }
 
-/// What is to be said of images that pull.
+/// Remarks on images that pull.
 pub(super) fn remarks(entries: &[Entry]) -> Vec<Shared<'_>> {
     let fine = entries.iter().filter(|entry| entry.standing() == Standing::Fine);
     share(fine.flat_map(|entry| {

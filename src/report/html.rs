@@ -2,9 +2,9 @@
 
 use super::{Report, json};
 
-/// The page, with a place for the report.
+/// The page, with a placeholder for the report.
 const PAGE: &str = include_str!("html/page.html");
-/// That place.
+/// Its placeholder.
 const HERE: &str = "/*REPORT*/null";
 
 /// The page with the report in it.

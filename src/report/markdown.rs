@@ -4,7 +4,7 @@ use super::group::{groups, remarks, unchecked};
 use super::{Report, Standing};
 use std::fmt::Write as _;
 
-/// Findings that are told in full; a comment has at most 65,536 characters.
+/// Findings that are shown in full; a comment has at most 65,536 characters.
 const SHOWN: usize = 30;
 /// Places that are named of each.
 const PLACES: usize = 5;
@@ -97,7 +97,7 @@ fn prose(text: &str) -> String {
             '&' => out.push_str("&amp;"),
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
-            // A name must call nobody.
+            // A name must not mention a user.
             '@' => out.push_str("&#64;"),
             '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '#' | '~' => {
                 out.push('\\');

@@ -6,11 +6,11 @@ use url::Url;
 
 /// Narrower terminals are left to break lines themselves.
 const NARROW: usize = 40;
-/// Before what goes on in the next line.
+/// Before the rest of a broken line.
 const INDENT: &str = "        ";
 
-/// The report for a terminal of so many columns; files are named from `folder`. What is to be pasted or searched for stays on its line: fixes, the
-/// kubelet's words, places.
+/// The report for a terminal with this many columns; relative files are in `folder`. Text to paste or search for is not broken: fixes,
+/// the kubelet's words, places.
 pub fn fit(text: &str, columns: usize, folder: &Path) -> String {
     let mut out = String::with_capacity(text.len());
     for line in text.lines() {

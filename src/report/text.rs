@@ -155,7 +155,7 @@ fn line(out: &mut String, entry: &Entry, colour: Colour) {
     out.push('\n');
 }
 
-/// By which way each kind of node pulls an image, and from which file the way came.
+/// How each kind of node pulls an image, and which file configures that.
 fn ways(out: &mut String, entry: &Entry) {
     for way in &entry.judged.judgement.ways {
         let who = match &way.pool {
