@@ -1,5 +1,5 @@
-//! Reviews that say the same. The pods of one template arrive by the dozen, and their reviews differ in names, uids and times alone: what was
-//! read of the first need not be read again of the others.
+//! Reviews with the same content. The pods of one template arrive by the dozen, and their reviews differ only in names, UIDs and times,
+//! so the others need not be parsed like the first.
 
 use super::request::{Operation, REQUEST, Review, parse};
 use crate::workload::{Keep, Kinds};
@@ -16,7 +16,7 @@ pub struct Pattern {
     /// The places of those texts, without their quotes, in order.
     free: Box<[Range<usize>]>,
     uid: Range<usize>,
-    /// `None` where the request has no name.
+    /// `None` if the request has no name.
     name: Option<Range<usize>>,
 }
 
@@ -30,10 +30,10 @@ pub struct Names<'a> {
 }
 
 impl Pattern {
-    /// The pattern of a CREATE, from its body and what [`parse`] made of it. `None` where the review is not as the API server writes them.
+    /// The pattern of a CREATE, from its body and the result of [`parse`]. `None` if it is not written the way the API server writes reviews.
     pub fn of(body: &[u8], review: &Review, kinds: &Kinds) -> Option<Self> {
         let says = |field: &str, text: &str| review.object.get(field).and_then(Value::as_str) == Some(text);
-        // Objects are read as their own kind, if it is another than the request's.
+        // Objects are read as their own kind if it differs from the request's.
         let own_kind = says("apiVersion", &review.api_version) && says("kind", &review.kind);
         if review.operation != Operation::Create || review.unread.is_some() || !own_kind {
             return None;
@@ -52,7 +52,7 @@ impl Pattern {
             name: None,
         };
         walk.value(Place::Review)?;
-        // The walk is not what reads reviews, so it is checked against it.
+        // The walk only mimics how reviews are parsed, so check it against the parser.
         let others = replace(body, &walk.ignored);
         if parse(&others, kinds).as_ref() != Ok(review) {
             return None;
@@ -73,11 +73,11 @@ impl Pattern {
         (uid == review.uid && name == review.name).then_some(pattern)
     }
 
-    /// The names of another review, if it is read like the first one: it is the same to the byte except for those texts, and instead of
-    /// these it has plain ones. Such a review means the same, because what is around them is.
+    /// The names in another review, if it would be parsed like the first one: it is the same byte for byte, except that it may have other
+    /// plain texts in those places. It then means the same, because everything around them is the same.
     pub fn fits<'a>(&self, body: &'a [u8]) -> Option<Names<'a>> {
         let (mut ours, mut theirs) = (0, 0);
-        // The other texts, and how much further what follows is in the other body.
+        // The texts that differ, and where they are in the other body.
         let mut changed: Vec<(&Range<usize>, Range<usize>)> = Vec::new();
         loop {
             let same = common(self.body.get(ours..)?, body.get(theirs..)?);
@@ -138,7 +138,7 @@ fn replace(body: &[u8], places: &[Range<usize>]) -> Vec<u8> {
     out
 }
 
-/// Where a value stands, and so how it is read.
+/// Where a value is, which decides how it is read.
 #[derive(Clone, Copy)]
 enum Place<'a> {
     Review,
@@ -161,7 +161,7 @@ struct Walk<'a> {
     ignored: Vec<Range<usize>>,
     /// Names and uids.
     names: Vec<Range<usize>>,
-    /// Names of a pod's volumes, which count if one of them is an image.
+    /// Names of a pod's volumes, which matter if one of them is an image.
     volumes: Vec<Range<usize>>,
     image_volumes: bool,
     uid: Option<Range<usize>>,

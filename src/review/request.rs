@@ -84,7 +84,7 @@ impl Bad {
     }
 }
 
-/// What is read of a request, beside its objects.
+/// What is read of a request, besides its objects.
 pub(super) static REQUEST: LazyLock<Keep> = LazyLock::new(|| {
     Keep::paths(&[
         "uid",
@@ -101,7 +101,7 @@ pub(super) static REQUEST: LazyLock<Keep> = LazyLock::new(|| {
     ])
 });
 
-/// A text, or what stands in its place.
+/// A text, or whatever value is in its place.
 #[derive(Default)]
 struct Shallow(Value);
 
@@ -129,14 +129,14 @@ struct Request<'a> {
 
 /// An object of a request: what is read of it depends on its kind.
 enum Object<'a> {
-    /// Passed over for now.
+    /// Skipped for now.
     Unread(&'a RawValue),
     /// Read as the kind that the request says.
     Read(Value),
 }
 
 impl Request<'_> {
-    /// The kind, where the request has said it by now.
+    /// The kind, if it has been read by now.
     fn kind(&self) -> Option<(String, &str)> {
         let kind = self.fields.get("kind")?;
         let part = |part: &str| kind.get(part).and_then(Value::as_str);
@@ -293,7 +293,7 @@ impl<'de> Visitor<'de> for &mut Named {
 /// Parses a review. Of its objects it reads what their kind says ([`Kinds::keep`]), to 100 levels; the rest takes no memory, however much
 /// there is.
 pub fn parse(body: &[u8], kinds: &Kinds) -> Result<Review, Bad> {
-    // At one go, as the request says the kind first and it nearly always is the object's own; else by the object's own kind.
+    // Try one pass: the request states the kind first, and the object nearly always has it. Otherwise read it again by its own kind.
     let at_once = (body.len() < limits::LARGE_BODY).then(|| parse_as(body, kinds, Some(kinds)).ok());
     at_once.flatten().map_or_else(|| parse_as(body, kinds, None), Ok)
 }
@@ -361,7 +361,7 @@ pub fn parse_beginning(beginning: &[u8], why: String) -> Result<Review, Bad> {
     Ok(review)
 }
 
-/// An object as its kind is read. `None` where there is too much to be read; an error where it was read as another.
+/// An object, read as its kind requires. `None` if there is too much to read; an error if it was already read as another kind.
 fn read(object: Object<'_>, (api_version, kind): &(String, String), kinds: &Kinds) -> Result<Option<Value>, Bad> {
     match object {
         Object::Read(object) => {
@@ -394,7 +394,7 @@ fn api_version(group: &str, version: &str) -> String {
     }
 }
 
-/// All of a request but its objects.
+/// All of a request except its objects.
 fn head(fields: &Map<String, Value>) -> Result<Review, Bad> {
     let uid = text(fields.get("uid"));
     if uid.is_empty() {

@@ -131,11 +131,11 @@ pub fn respond(uid: &str, outcome: Outcome<'_>) -> Vec<u8> {
         kind: "AdmissionReview",
         response,
     };
-    // Nothing in it can fail.
+    // Serialising it cannot fail.
     serde_json::to_vec(&answered).unwrap_or_default()
 }
 
-/// What is said of an object that could not be read.
+/// The message about an object that could not be read.
 fn unread(object: &ObjectId, why: &str, policies: &Answer) -> String {
     const LISTED: usize = 5;
     let who = escape(&format!("{} {}/{}", object.kind, object.namespace, object.name));
