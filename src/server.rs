@@ -54,7 +54,7 @@ pub struct Limits {
     pub body: Duration,
     /// The size of a body, in bytes ([`limits::REVIEW_BODY`]). Of a longer one only the beginning is read.
     pub body_bytes: usize,
-    /// The size of all bodies in memory together, in bytes. Who does not fit waits.
+    /// The size of all bodies in memory together, in bytes. A body that does not fit waits.
     pub bodies_bytes: usize,
     /// From a request's head to its answer, body included; then 503. A longer `?timeout=` does not extend it.
     pub answer: Duration,

@@ -48,14 +48,14 @@ pub(super) const PLAIN: &str = "text/plain; charset=utf-8";
 /// connection reset: up to this many times the limit, and for as long as a body may take.
 const DISCARD_FACTOR: usize = 4;
 
-/// A body that is told to give way keeps its place if this much of it is there in a moment: where the processor is busy, bytes that have
-/// long arrived are read late, and that is not their sender's fault.
+/// A body that is told to give way keeps its place if this much of it arrives within [`LAST_CHANCE`]: on a busy processor, bytes that
+/// arrived long ago are read late, which is not their sender's fault.
 const PROOF: usize = 16 << 10;
 
-/// That moment.
+/// See [`PROOF`].
 const LAST_CHANCE: Duration = Duration::from_millis(200);
 
-/// What answers on the webhook port. Cheap to clone.
+/// Answers requests on the webhook port. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Webhook(Arc<Shared>);
 
@@ -219,7 +219,7 @@ impl Refused {
     }
 }
 
-/// Reads a body within its limits, once there is room for it. Of one that is too long the beginning.
+/// Reads a body within its limits, once there is room for it. Of one that is too long, reads only the beginning.
 async fn read(request: Request, shared: &Shared, deadline: Instant) -> Result<Sent, Refused> {
     let limits = &shared.limits;
     let coding = request.headers().get(header::CONTENT_ENCODING);
@@ -264,7 +264,7 @@ async fn read(request: Request, shared: &Shared, deadline: Instant) -> Result<Se
     }
 }
 
-/// A body, and the room that it has.
+/// A body, and its place in the budget.
 struct Collecting {
     bytes: Vec<u8>,
     place: Option<Place>,
@@ -282,9 +282,9 @@ enum End {
 impl Collecting {
     async fn collect(&mut self, body: &mut Body, shared: &Shared, deadline: Instant) -> Result<End, Refused> {
         let mut room = self.bytes.capacity();
-        // Each step has as long as a whole small body: in a crowd a large one may take longer than that without anybody's fault.
+        // Each step gets as much time as a whole small body: under load, a large body may take longer through no fault of its sender.
         let (mut due, mut step) = (Instant::now() + shared.limits.body, 0);
-        // Once it is told to go: until when it may show that it is only we who had no time to read it, and what came since.
+        // Once it is told to go: until when it may prove that only we were too slow to read it, and how many bytes have come since.
         let mut told: Option<(Instant, usize)> = None;
         loop {
             let frame = if let Some(frame) = body.frame().now_or_never() {
@@ -320,7 +320,7 @@ impl Collecting {
             };
             let fits = data.len().min(self.most - self.bytes.len());
             if self.bytes.len() + fits > room {
-                // It did not say how long it is, and is longer than most.
+                // It has no `Content-Length`, and is longer than most.
                 self.place = None;
                 room = self.most;
                 self.place = Some(shared.budget.place(room, deadline).await.ok_or(Refused::TooMany)?);

@@ -41,11 +41,11 @@ struct Arriving {
 
 #[derive(Debug)]
 struct Slot {
-    /// When the last whole step was there.
+    /// When the last whole step had arrived.
     since: Instant,
-    /// Bytes that have come since.
+    /// Bytes that have arrived since.
     come: usize,
-    /// Bytes that it takes of the pool.
+    /// Bytes that it takes from the pool.
     bytes: usize,
     /// Tells it to go.
     go: Arc<Notify>,
@@ -56,7 +56,7 @@ struct Slot {
 pub(super) struct Place {
     pool: Arc<Pool>,
     bytes: OwnedSemaphorePermit,
-    /// Once it has been waited for: its number among those that arrive, and what tells it to go.
+    /// Once it had to wait for bytes: its number among the arriving bodies, and what tells it to go.
     arriving: Option<(u64, Arc<Notify>)>,
 }
 
@@ -91,12 +91,12 @@ impl Pool {
     }
 
     fn arriving(&self) -> MutexGuard<'_, Arriving> {
-        // Whole at every step.
+        // Consistent at every step, so a poisoned lock does no harm.
         self.arriving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn place(self: &Arc<Self>, bytes: usize, until: Instant) -> Option<Place> {
-        // What is larger than all there is takes all there is.
+        // A body larger than the pool takes all of it.
         let bytes = bytes.min(self.bytes);
         let many = u32::try_from(bytes).ok()?;
         if let Ok(permit) = Arc::clone(&self.free).try_acquire_many_owned(many) {
@@ -146,7 +146,7 @@ impl Place {
         }
     }
 
-    /// The body is not there yet: from now on it may have to go.
+    /// The body is not complete yet: from now on it may have to go.
     pub(super) fn arrive(&mut self) {
         if self.arriving.is_none() {
             let go = Arc::new(Notify::new());
@@ -168,7 +168,7 @@ impl Place {
         }
     }
 
-    /// So many bytes have come.
+    /// Records that this many bytes have arrived.
     pub(super) fn progress(&self, bytes: usize) {
         let Some((number, _)) = &self.arriving else { return };
         if let Some(slot) = self.pool.arriving().all.get_mut(number) {
@@ -180,14 +180,14 @@ impl Place {
         }
     }
 
-    /// It goes on arriving after all.
+    /// Lets it go on arriving after all.
     pub(super) fn stay(&self) {
         if let Some((number, go)) = &self.arriving {
             self.pool.arriving().all.insert(*number, self.slot(go));
         }
     }
 
-    /// The body is there: it keeps its place.
+    /// The body is complete: it keeps its place.
     pub(super) fn settle(&self) {
         if let Some((number, _)) = &self.arriving {
             self.pool.arriving().all.remove(number);

@@ -24,7 +24,7 @@ fn reason(review: &Review, workload: &Workload, answer: &Answer) -> Option<Event
         return None;
     }
     match answer.verdict() {
-        // The controller that created it is told of the denial and reports it where people look: as `FailedCreate` of the
+        // The controller that created it gets the denial and reports it where users look: as a `FailedCreate` Event of the
         // ReplicaSet.
         Verdict::Deny if review.operation == Operation::Create && workload.controller.is_some() => None,
         Verdict::Deny => Some(EventReason::Denied),

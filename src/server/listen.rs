@@ -38,18 +38,18 @@ use tower::ServiceExt;
 const RECYCLE: Duration = Duration::from_millis(100);
 
 /// At the limit, a connection that has not sent a whole head for this long is dropped in favour of a new one: real clients send at
-/// once. A burst of handshakes takes a while; each time that nobody is found, the next look is less patient.
+/// once. A burst of handshakes takes a while; each time that no such connection is found, the next search is less patient.
 const SILENT_TLS: Duration = Duration::from_secs(1);
-/// The same of one that has not sent a byte, of a plain one, and at the end of all patience.
+/// The same for one that has not sent a byte, for one without TLS, and when patience has run out.
 const MUTE: Duration = Duration::from_millis(100);
 
-/// While draining, how long a connection may take to its first byte.
+/// How long a connection may take to send its first byte while draining.
 const DRAIN_FIRST_BYTE: Duration = Duration::from_secs(1);
 
 /// The longest pause after failed accepts (mostly for lack of file descriptors).
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
 
-/// How often a client that does not trust our certificate, or whose own we do not trust, is logged at most.
+/// At most this often, a client is logged that does not trust our certificate, or whose certificate we do not trust.
 const LOG_EVERY: Duration = Duration::from_mins(1);
 
 /// Whether a port's connections are counted: the webhook's are; a scraper's own would only be noise.
@@ -141,7 +141,7 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Shared {
-    /// How long a connection may come to no request, at the limit.
+    /// How long a connection may stay without a request when the limit is reached.
     fn patience(&self) -> Duration {
         match self.tls {
             Some(_) => SILENT_TLS,
@@ -187,7 +187,7 @@ impl Port {
         }
     }
 
-    /// When the last request came since the server was told to stop.
+    /// When the last request came after the server was told to stop.
     pub(super) fn last_request(&self) -> watch::Receiver<Option<Instant>> {
         self.shared.last_request.subscribe()
     }
@@ -265,7 +265,7 @@ async fn free_slot(slots: &Arc<Semaphore>, shared: &Shared, patience: &mut Durat
     }
 }
 
-/// A descriptor that is held so that it can be given up: the port of metrics and health must let somebody in when there are no others.
+/// A file descriptor in reserve: it is given up so that the port of metrics and health can accept a connection when there are no others.
 struct Spare {
     wanted: bool,
     held: Option<File>,
@@ -299,7 +299,7 @@ fn is_out_of_files(error: &io::Error) -> bool {
     number == Some(rustix::io::Errno::MFILE.raw_os_error()) || number == Some(rustix::io::Errno::NFILE.raw_os_error())
 }
 
-/// The next connection; on errors, waits a little, then longer. Where descriptors have run out, those who say nothing lose theirs first.
+/// The next connection; on errors, waits a little, then longer. When descriptors have run out, silent connections lose theirs first.
 async fn accept(listener: &TcpListener, shared: &Shared, spare: &mut Spare) -> TcpStream {
     let mut pause = Duration::from_millis(10);
     spare.fill();
@@ -437,7 +437,7 @@ async fn serve_http<T: AsyncRead + AsyncWrite + Unpin>(transport: T, shared: &Sh
         async move {
             let mut response = answer.await?;
             if *shared.stage.borrow() != Stage::Serving {
-                // Makes a client with kept-alive connections move to another replica.
+                // Makes a client move its keep-alive connections to another replica.
                 response
                     .headers_mut()
                     .insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -170,8 +170,8 @@ impl Handler {
         answer(metrics, &review, outcome, time.began)
     }
 
-    /// Answers where the object could not be read: a policy in force is not to be passed by size. Nothing is looked up but the namespace and
-    /// the policies that may be about it.
+    /// Answers if the object could not be read: size must not be a way around a policy in force. Looks up only the namespace and the
+    /// policies that may apply to it.
     async fn unread(&self, review: &Review, workload: &Workload, why: &str, time: Time) -> Reply {
         self.metrics.bad_request(BadRequest::TooLarge);
         tracing::warn!(reason = BadRequest::TooLarge.name(), "an object was not read: {why}");
@@ -241,7 +241,7 @@ impl Handler {
         })
     }
 
-    /// Says once of a kind of the settings that its paths lead to something else than images or pods.
+    /// Logs once if the paths of a kind in the settings lead to something other than images or pods.
     fn warn_of_paths_without_images(&self, review: &Review) {
         let places = paths_without_images(&review.object, &self.gate.kinds());
         let Some((path, is, wanted)) = places.first() else { return };
@@ -256,7 +256,7 @@ impl Handler {
         }
     }
 
-    /// Says once which kind the webhook is registered for and cannot read (`pullgate config suggest` helps).
+    /// Logs once that the webhook is registered for a kind that it cannot read (`pullgate config suggest` helps).
     fn unknown(&self, review: &Review) {
         let (group, kind) = group_and_kind(review);
         if self.metrics.unknown_kind(group, kind) {
@@ -303,7 +303,7 @@ struct Read {
     review: Review,
     /// Its object, or why there is nothing to judge.
     workload: Result<Workload, Skip>,
-    /// `None` where its answer is not kept.
+    /// `None` if its answer is not kept.
     subject: Option<Subject>,
 }
 
@@ -338,7 +338,7 @@ fn subject(review: &Review, kinds: &Kinds) -> Result<Workload, Skip> {
     Ok(workload)
 }
 
-/// What is known of an object that was not read.
+/// What is known about an object that was not read.
 fn unread(review: &Review, kinds: &Kinds) -> Result<Workload, Skip> {
     let group = review.api_version.split_once('/').map_or("", |(group, _)| group);
     kinds.registration(group, &review.kind).ok_or(Skip::OtherKind)?;

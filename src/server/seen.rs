@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 const PATTERNS: usize = 32;
 /// The longest body of one, in bytes.
 const LONGEST: usize = 32 << 10;
-/// How many subjects are remembered, so that a pattern is made for the second review of a subject and not for each first one.
+/// How many subjects are remembered, so that a pattern is only made for the second review of a subject.
 const SUBJECTS: usize = 256;
 
 /// The reviews that are known. The newest come first.
@@ -24,7 +24,7 @@ pub(super) struct Seen {
 #[derive(Debug)]
 pub(super) struct Known {
     pattern: Pattern,
-    /// By which it was read.
+    /// The kinds that were known when it was read.
     kinds: Arc<Kinds>,
     review: Review,
     /// Its object.
@@ -61,7 +61,7 @@ impl Seen {
         current.find_map(|known| Some((Arc::clone(known), known.pattern.fits(body)?)))
     }
 
-    /// Notes a review that was read, with its object, and knows it from the second one of its subject on.
+    /// Records a review that was read, with its object. From the second one of the same subject on, it is recognised.
     pub(super) fn note(&self, body: &[u8], review: &Review, workload: &Workload, subject: Subject, kinds: &Arc<Kinds>) {
         if body.len() > LONGEST || !self.again(subject) {
             return;

@@ -122,7 +122,7 @@ impl Certificate {
         certificate
     }
 
-    /// None yet; `clock` will decide whether it is valid.
+    /// No certificate yet; `clock` will decide whether one is valid.
     fn pending(metrics: Metrics, clock: Clock) -> Self {
         Self(Arc::new(Hot {
             current: ArcSwapOption::empty(),

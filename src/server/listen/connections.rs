@@ -60,8 +60,8 @@ impl Connections {
         }
     }
 
-    /// Drops the oldest connection that has sent nothing for `mute`, or else the oldest that has come to no request for `silent`, or else closes
-    /// the oldest idle one.
+    /// Drops the oldest connection that has sent nothing for `mute`, or else the oldest without a request for `silent`, or else closes the
+    /// oldest idle one.
     pub(super) fn evict(&self, mute: Duration, silent: Duration) -> Slot {
         let mut present = self.all();
         let is_mute = |connection: &Connection| connection.progress.get() == Phase::Opening && connection.progress.lasts() >= mute;

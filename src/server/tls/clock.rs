@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
 
-/// What is further than this, in seconds, from the time that was told last and from this machine's clock is not believed at once.
+/// A time that differs by more than this, in seconds, from the last one and from this machine's clock is not believed at once.
 const FAR: i64 = 3600;
 
 /// The wall clock, until the API server's time is known, which is the clock that matters for certificates. From then on, that time
@@ -15,7 +15,7 @@ pub(super) struct Clock(Arc<Mutex<State>>);
 #[derive(Debug)]
 struct State {
     last: Option<ServerTime>,
-    /// What was far from everything when it was heard.
+    /// A time that was far from both when it was heard.
     doubtful: Option<ServerTime>,
     far: i64,
 }
@@ -46,9 +46,9 @@ impl Clock {
         self.state().last.map_or_else(own, ServerTime::now)
     }
 
-    /// Takes what the API server says, and says whether it is believed. One of several API servers may be years off: a certificate that is
-    /// made for its time is one that the others refuse, and so is one for a later time that a single answer made up. What is far from the
-    /// last time and from this machine's counts when it has been said twice in a row.
+    /// Takes a time from the API server and returns whether it is believed. The clock of one of several API servers may be years off, and
+    /// the others would refuse a certificate made for its time. So a time that is far from the last one and from this machine's clock only
+    /// counts once it has been heard twice in a row.
     pub(super) fn hear(&self, second: i64) -> bool {
         let mut state = self.state();
         let far = state.far;
@@ -71,7 +71,7 @@ impl Clock {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Plain data, right at every step.
+        // Plain data, consistent at every step.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

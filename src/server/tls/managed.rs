@@ -131,7 +131,7 @@ impl Managed {
         }
     }
 
-    /// One look at both objects, and at most one write.
+    /// Reads both objects, and writes at most once.
     async fn round(&mut self) -> Round {
         let round = self.look().await;
         self.status.failure(self.failure.take());
@@ -151,7 +151,7 @@ impl Managed {
         if let Some(date) = date
             && !self.clock.hear(date)
         {
-            // Nothing is served, made or written by such a time; the next look comes within seconds.
+            // Nothing is served, issued or written on the basis of such a time; the next round comes within seconds.
             let failure = RequestError::Failed(format!(
                 "the API server's clock says {}, far from its earlier times and from this machine's clock ({}): pullgate believes it once it is repeated",
                 timestamp(date),

@@ -1,4 +1,4 @@
-//! The validity period of a certificate (RFC 5280 section 4.1). It is the one thing that rustls does not tell about a certificate
+//! The validity period of a certificate (RFC 5280 section 4.1). It is the one thing that rustls does not reveal about a certificate
 //! it serves, and parsing it takes only these few lines, not an X.509 library.
 
 use super::timestamp;

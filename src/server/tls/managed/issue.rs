@@ -36,7 +36,7 @@ pub(super) fn after(step: &Step, before: Option<&Contents>, issuer: &Issuer<'_>)
         (Step::Create(_), _) | (_, None) => issuer.created()?,
         (Step::Leaf(why), Some(before)) => match issuer.renewed(before, why)? {
             Some(renewed) => renewed,
-            // Its CA is not usable after all.
+            // Its CA turned out to be unusable.
             None => issuer.created()?,
         },
         (Step::Follow(_), Some(before)) => {

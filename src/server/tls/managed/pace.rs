@@ -1,4 +1,4 @@
-//! How often to look, and how often to write.
+//! How often to read, and how often to write.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;

@@ -112,7 +112,7 @@ pub(super) fn chains(leaf: &CertificateDer<'_>, bundle: &Bundle, now: i64) -> Re
     leaf.verify_for_usage(ALL_VERIFICATION_ALGS, &anchors, &[], at, KeyUsage::server_auth(), None, None)
         .map(|_| ())
         .map_err(|error| match error {
-            // The latter if there is a CA with the same name: all of ours have one name.
+            // An invalid signature means that a CA has the same name: all of ours do.
             Error::UnknownIssuer | Error::InvalidSignatureForPublicKey => "was not signed by a currently valid CA in it".to_owned(),
             Error::CertExpired { .. } => "has expired".to_owned(),
             Error::CertNotValidYet { .. } => "is not valid yet".to_owned(),
