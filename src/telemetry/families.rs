@@ -134,7 +134,7 @@ pub(super) struct Families {
     pub(super) policy_names: Mutex<HashSet<String>>,
     /// When counting began.
     pub(super) began: Instant,
-    /// Reviews that policies denied.
+    /// Reviews that each policy denied in the last hour.
     pub(super) denied: Mutex<LastHour>,
     pub(super) unknown_kinds: Family<KindLabels, Counter>,
     pub(super) unknown_kind_names: Mutex<HashSet<(String, String)>>,

@@ -25,17 +25,17 @@ macro_rules! labels {
 }
 
 labels! {
-    /// Why a request was not reviewed as it should be: because of its HTTP (`server::admission`), of its content (`review::request`), or of us.
+    /// Why a request was not reviewed normally: its HTTP (`server::admission`), its content (`review::request`), or a failure of our own.
     BadRequest {
         /// Its object could not be read, and was allowed or denied unread.
         TooLarge => "too_large",
         /// No room was free in time.
         TooMany => "too_many",
-        /// It gave way to complete ones.
+        /// It arrived slowly and gave way to others.
         BodySlow => "body_slow",
         BodyTimeout => "body_timeout",
         BodyBroken => "body_broken",
-        /// The body is packed.
+        /// The body is compressed.
         Encoding => "encoding",
         Method => "method",
         Path => "path",
@@ -83,7 +83,7 @@ labels! {
         SecretWrite => "secret_write",
         RegistrationRead => "registration_read",
         RegistrationWrite => "registration_write",
-        /// The API server's time is far from every other.
+        /// The API server's time is far from all others.
         Date => "date",
     }
 

@@ -24,7 +24,7 @@ pub enum Format {
     /// For people.
     #[default]
     Text,
-    /// For collectors: one JSON object a line.
+    /// For collectors: one JSON object per line.
     Json,
 }
 

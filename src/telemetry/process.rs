@@ -96,7 +96,7 @@ impl Collector for Process {
     }
 }
 
-/// Without the one that this look itself takes.
+/// Without the descriptor that this count itself opens.
 fn open_files() -> Option<u64> {
     let entries = std::fs::read_dir(Path::new("/proc/self/fd")).ok()?;
     u64::try_from(entries.count()).ok().map(|count| count.saturating_sub(1))

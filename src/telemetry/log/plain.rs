@@ -1,5 +1,5 @@
-//! The fields of a line without colours. What the library does for a line with them costs several times as much, and a review's line has
-//! two dozen fields.
+//! The fields of a line without colours. The library's own code, made for colours, takes several times as long, and a review's line
+//! has two dozen fields.
 
 use std::fmt::{self, Write as _};
 use tracing::field::{Field, Visit};

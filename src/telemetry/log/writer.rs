@@ -19,7 +19,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Lines that were dropped because too many were waiting, or that could not be written.
 static DROPPED: LazyLock<Counter> = LazyLock::new(Counter::default);
 
-/// Where the process's own lines go.
+/// Writes the log lines of the process.
 static WRITER: OnceLock<LineWriter> = OnceLock::new();
 
 /// Counts the lines that were dropped.
@@ -46,7 +46,7 @@ struct Waiting {
     lines: Vec<u8>,
     /// Whether the thread sleeps until there is something.
     idle: bool,
-    /// Whether somebody waits for what is there to be written.
+    /// Whether somebody is waiting for the lines to be written.
     hurry: bool,
     /// Batches that the thread has taken, and those that it has written.
     taken: u64,
@@ -64,7 +64,7 @@ struct Shared {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        // Whole at every step.
+        // Consistent at every step, so a poisoned lock does no harm.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -110,7 +110,7 @@ impl LineWriter {
 
     fn flush_pending(&self, timeout: Duration) {
         let mut waiting = self.0.lock();
-        // What waits will be in the next batch.
+        // The waiting lines will be in the next batch.
         let until = waiting.taken + u64::from(!waiting.lines.is_empty());
         waiting.hurry = true;
         self.0.more.notify_one();
@@ -125,7 +125,7 @@ fn write_out(shared: &Shared, mut out: impl Write) {
     let mut batch = Vec::new();
     loop {
         shared.take(&mut batch);
-        // Standard error is closed, or its disk is full: the metric is left to tell.
+        // Standard error is closed, or its disk is full: only the metric can tell.
         if out.write_all(&batch).and_then(|()| out.flush()).is_err() {
             let lines = batch.split(|byte| *byte == b'\n').count().saturating_sub(1);
             DROPPED.inc_by(u64::try_from(lines).unwrap_or(u64::MAX));
