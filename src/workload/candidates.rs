@@ -28,7 +28,7 @@ pub struct Scheduling {
     pub host_network: bool,
     /// `runtimeClassName`.
     pub runtime_class: Option<String>,
-    /// Whether its containers run in virtual machines of Hyper-V; its `RuntimeClass` says so, and is not read here.
+    /// Whether its containers run in Hyper-V virtual machines. Set from its `RuntimeClass`, which is not read here.
     pub hyper_v: bool,
     /// Whether an operator picks nodes that the image serves before the scheduler does (`schedulingGates`).
     pub gated: bool,
@@ -68,8 +68,8 @@ pub struct Candidates<'a> {
     pub tolerated: Vec<&'a Node>,
     /// Nodes admitted likewise, but with a taint that is not tolerated (or unschedulable).
     pub tainted: Vec<&'a Node>,
-    /// Virtual nodes that admit the pod, about which nothing is known: those with tolerated taints, or all if there is no other
-    /// node.
+    /// How many virtual nodes, about which nothing is known, admit the pod: those whose taints it tolerates, or all if there is no
+    /// other node.
     pub opaque: usize,
 }
 

@@ -83,9 +83,9 @@ fn keeps_enough(workload: &Result<Workload, Skip>, object: &Value, old: Option<&
     }
 }
 
-/// Places where the paths of a custom kind lead to something else than they should: each with what is there and what should be, as clauses.
-/// `null` is as good as nothing. Whatever else a kind of the table has there is only wrong where it is a number or a truth value: versions of
-/// a kind may differ. None of a built-in kind, which the API server looks after.
+/// Places where the paths of a custom kind lead to the wrong thing: each with what is there and what should be, as clauses. `null` counts
+/// as absent. For kinds of our own table, only numbers and booleans are wrong, because versions of a kind may differ. Built-in kinds are
+/// not checked: the API server validates them.
 pub fn paths_without_images(object: &Value, kinds: &Kinds) -> Vec<(FieldPath, &'static str, &'static str)> {
     let (api_version, kind) = (json::string(object, "apiVersion"), json::string(object, "kind"));
     let Some(known) = kinds.find(&api_version, &kind) else {

@@ -39,7 +39,7 @@ impl Owner {
         }
     }
 
-    /// About what it takes in memory, in bytes.
+    /// The memory it takes, in bytes, roughly.
     pub fn weight(&self) -> usize {
         self.uid.len() + self.images.iter().map(|image| 40 + image.len()).sum::<usize>() + 200
     }

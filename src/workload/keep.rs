@@ -17,7 +17,7 @@ const MAP: usize = 640;
 /// Another member, or an item of a list.
 const PLACE: usize = 64;
 
-/// How the error begins where the parts that are read take more than [`limits::BODY_MEMORY`].
+/// How the error begins if the parts that are read take more than [`limits::BODY_MEMORY`].
 pub const TOO_MUCH: &str = "too many values";
 
 /// What is read of every object, below its top: identity, exemptions, owner, the triggers of a `DeploymentConfig`; and of the object before
@@ -96,24 +96,24 @@ const POD_SPEC: &[&str] = &[
 /// Read at every place on the way to another.
 const AT_EVERY_STEP: [&str; 4] = ["name", "groupName", "imagePullPolicy", "pullPolicy"];
 
-/// Which parts of a value are read. Texts, numbers and truth values always are; of a list or an object what is named here, and else
-/// that there is one.
+/// Which parts of a value are read. Texts, numbers and booleans always are. Of a list or an object, only what is named here is read; if
+/// nothing is, an empty one remains.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Keep {
     /// Everything.
     whole: bool,
     fields: BTreeMap<String, Keep>,
-    /// Of a list.
+    /// For the elements of a list.
     elements: Option<Box<Keep>>,
-    /// Of an object, under any name.
+    /// For the members of an object, whatever their names.
     values: Option<Box<Keep>>,
     /// Also which volumes are mounted, anywhere below.
     mounts: bool,
-    /// Nothing but that: of anything else not even that it is there.
+    /// Nothing else: not even that a value exists.
     mounts_only: bool,
 }
 
-/// Below a place of which nothing is read but which volumes are mounted there.
+/// For places below which only the mounted volumes are read.
 static MOUNTS_ONLY: LazyLock<Keep> = LazyLock::new(|| Keep {
     mounts: true,
     mounts_only: true,
@@ -128,7 +128,7 @@ impl Keep {
         keep
     }
 
-    /// What is read of an object of no known kind: that it is none.
+    /// What is read of an object of an unknown kind.
     pub(super) fn unknown() -> Self {
         Self::paths(ALWAYS)
     }
@@ -174,7 +174,7 @@ impl Keep {
         keep
     }
 
-    /// What the metadata beside a pod spec says of Istio's injector.
+    /// What the metadata beside a pod spec says about Istio's injector.
     fn injection(&mut self, pod_spec: &Route) {
         let Some(beside) = pod_spec.parent() else { return };
         for map in ["metadata.labels", "metadata.annotations"] {
@@ -198,7 +198,7 @@ impl Keep {
         }
     }
 
-    /// The places of a route, and on the way the names and pull policies that hold for what is below.
+    /// The places of a route, and on the way there the names and pull policies that apply to what is below.
     fn at(&mut self, route: &Route) -> &mut Self {
         let mut place = self;
         place.named();
@@ -219,7 +219,7 @@ impl Keep {
         }
     }
 
-    /// Makes of each member what it is by name and as one of the values, and lets mounts be seen everywhere.
+    /// Adds to each named member what is read of every member, and passes `mounts` on to all levels.
     fn settle(&mut self, mounts: bool) {
         self.mounts = mounts;
         if let Some(values) = &self.values {
@@ -287,7 +287,7 @@ impl<'de> DeserializeSeed<'de> for &Keep {
 struct Level<'a> {
     keep: &'a Keep,
     left: usize,
-    /// For all levels together.
+    /// The budget left for all levels together.
     memory: &'a Cell<usize>,
 }
 
@@ -366,7 +366,7 @@ impl<'de> Visitor<'de> for Level<'_> {
         };
         let mut read = Vec::new();
         while let Some(item) = items.next_element_seed(self.below(keep))? {
-            // Elsewhere the place in the list tells an element.
+            // Otherwise every element is kept, because its index identifies it.
             if !self.keep.mounts_only || !item.is_null() {
                 self.take(PLACE)?;
                 read.push(item);

@@ -72,7 +72,7 @@ pub enum Scope {
     Cluster,
 }
 
-/// The settings only say where the image is.
+/// The settings only say where the image is, not how it is pulled.
 const NAMED_IN_SETTINGS: [Doubt; 2] = [
     Doubt {
         about: About::Image,
@@ -92,7 +92,7 @@ impl Default for Kinds {
     }
 }
 
-/// Whether a text may be a kind: kinds begin with a capital letter, but for a few that are known here (`postgresql`).
+/// Whether a text may be a kind: kinds begin with a capital letter, except for a few that are known here (`postgresql`).
 pub fn is_kind(text: &str) -> bool {
     let capital = text.bytes().next().is_some_and(|b| b.is_ascii_uppercase());
     text.bytes().all(|b| b.is_ascii_alphanumeric()) && (capital || Kinds::default().each().any(|(_, known)| known == text))

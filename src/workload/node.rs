@@ -7,7 +7,7 @@ use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, LazyLock};
 
-/// The most names of one image that a kubelet lists (`MaxNamesPerImageInNodeStatus`).
+/// The most names that a kubelet lists for one image (`MaxNamesPerImageInNodeStatus`).
 const MOST_NAMES: usize = 5;
 
 /// The facts about one node; reduced on arrival.
@@ -32,28 +32,28 @@ pub struct Node {
     pub images: Listed,
     /// The number of entries in `status.images`; with 50 or more the list may be truncated.
     pub image_entries: usize,
-    /// An entry has as many names as a kubelet lists of one image, so that there may be others.
+    /// An entry has as many names as a kubelet lists for one image, so there may be others.
     pub names_cut: bool,
-    /// It gives and asks other nodes for the tag `latest` too (the embedded registry of k3s and RKE2).
+    /// It shares the tag `latest` with other nodes too (the embedded registry of k3s and RKE2).
     pub shares_latest: bool,
     /// `status.allocatable["ephemeral-storage"]` in bytes, if it can be parsed.
     pub ephemeral_storage: Option<u64>,
 }
 
-/// The images that a node lists. Thousands of nodes with a hundred long names each would take some hundred megabytes; so a name is kept as a
-/// hash, under a key of this process that nobody else knows. Shared by copies of a node.
+/// The images that a node lists. Thousands of nodes with a hundred long names each would take some hundred megabytes, so each name is kept
+/// as a hash with a secret key of this process. Copies of a node share them.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Listed(Arc<[u64]>);
 
 static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 impl Listed {
-    /// What a name is kept as.
+    /// The hash of a name.
     pub fn key(name: &str) -> u64 {
         KEY.hash_one(name)
     }
 
-    /// What the names are kept as, each once.
+    /// The hashes of the names, without duplicates.
     pub fn keys(&self) -> impl Iterator<Item = u64> {
         self.0.iter().copied()
     }
@@ -78,7 +78,7 @@ impl Default for Listed {
     }
 }
 
-/// Says how many: nobody can tell which.
+/// Shows only how many there are: the names are not kept.
 impl fmt::Debug for Listed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Listed({})", self.0.len())
@@ -138,8 +138,8 @@ impl Node {
         LABELS.iter().any(|(key, value)| self.label(key) == Some(value))
             || self.taints.iter().any(|taint| taint.key == "virtual-kubelet.io/provider")
     }
-    /// Whether the image list is complete: it has fewer entries than the kubelet's default cap of 50, and none of them as many names as the
-    /// kubelet lists of one image.
+    /// Whether the image list is complete: it has fewer entries than the kubelet's default cap of 50, and none of them has as many names as
+    /// the kubelet lists at most for one image.
     pub fn images_complete(&self) -> bool {
         self.image_entries < 50 && !self.names_cut
     }
@@ -167,7 +167,7 @@ impl Taint {
     }
 }
 
-/// Whether k3s or RKE2 was started with `K3S_P2P_ENABLE_LATEST`: both write their environment down at the node.
+/// Whether k3s or RKE2 was started with `K3S_P2P_ENABLE_LATEST`: both record their environment in an annotation of the node.
 fn shares_latest(metadata: &Value) -> bool {
     ["K3S", "RKE2"].iter().any(|program| {
         let annotation = format!("{}.io/node-env", program.to_ascii_lowercase());

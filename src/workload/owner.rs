@@ -38,7 +38,7 @@ pub enum OwnerKind {
     CronJob,
 }
 
-/// The user of a controller manager whose controllers have no accounts of their own, and of its own requests
+/// The user of the controller manager's own requests, and of its controllers if they have no accounts of their own
 /// (`KubeControllerManager` in apiserver's `authentication/user`).
 pub const CONTROLLER_MANAGER: &str = "system:kube-controller-manager";
 
@@ -115,7 +115,7 @@ impl OwnerKind {
         }
     }
 
-    /// That controller's user, where it has an account.
+    /// That controller's user, if it has its own account.
     pub fn account(self) -> String {
         format!("{CONTROLLER_ACCOUNT}{}", self.controller())
     }
@@ -142,7 +142,7 @@ impl OwnerKind {
         Self::ALL.into_iter().find(|known| known.name() == kind)
     }
 
-    /// Whether this user is the controller of this kind: what it makes with such an owner has that owner.
+    /// Whether this user is the controller of this kind: if so, an object that it creates really has the owner that it names.
     pub fn is_made_by(self, user: &str) -> bool {
         user == CONTROLLER_MANAGER || user.strip_prefix(CONTROLLER_ACCOUNT) == Some(self.controller())
     }

@@ -28,7 +28,7 @@ pub fn find(text: &str) -> Option<&str> {
     [braces, brackets].into_iter().flatten().min().map(|(_, parameter)| parameter)
 }
 
-/// The first parameter of an `OpenShift` Template: `${x}`, or `${{x}}` for what is no text.
+/// The first parameter of an `OpenShift` Template: `${x}`, or `${{x}}` for a value that is not text.
 pub fn of_template(text: &str) -> Option<&str> {
     let from = text.get(text.find("${")?..)?;
     from.get(..=from.find('}')?)

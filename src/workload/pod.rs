@@ -85,7 +85,7 @@ pub struct Template {
     pub uses: Vec<ImageUse>,
     /// How it may still change.
     pub nature: Nature,
-    /// What its pods' labels say of Istio's injector.
+    /// What its pods' labels say about Istio's injector.
     pub injection: Injection,
     /// What its pods ran before an UPDATE, with the same pull secrets and service account, according to the object's own status.
     pub ran: Vec<ImageUse>,
@@ -166,14 +166,14 @@ pub struct ImageUse {
     pub pull_policy: PullPolicy,
     /// Whether an UPDATE left everything that this pull depends on unchanged.
     pub unchanged: bool,
-    /// What OpenShift puts in its place: always where it is blank, and for names that it looks up.
+    /// The image stream tag that OpenShift may replace it with: always if it is blank, and for names that it looks up.
     pub stream: Option<Box<StreamTag>>,
-    /// What becomes of the name before there are pods, where the set of files tells it.
+    /// What becomes of the name before there are pods, if the set of files shows it.
     pub later: Option<Box<Later>>,
 }
 
 impl ImageUse {
-    /// The name by which it is pulled, as far as the set of files tells it.
+    /// The name by which it is pulled, as far as the set of files shows it.
     pub fn pulled_as(&self) -> &str {
         match self.later.as_deref() {
             Some(Later::Named { name, .. }) => name,
@@ -182,7 +182,7 @@ impl ImageUse {
     }
 }
 
-/// What becomes of a name that stands in a file.
+/// What becomes of a name in a file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Later {
     /// A tool of the set replaces it.
@@ -194,16 +194,16 @@ pub enum Later {
         /// Why it may be another one after all.
         otherwise: Option<&'static str>,
     },
-    /// Something replaces it, and by which name is not known.
+    /// Something replaces it with a name that is not known.
     FilledIn {
         /// The part that is replaced, or the whole name.
         what: String,
-        /// By what: `ko`, `envsubst or Flux`.
+        /// What replaces it: `ko`, `envsubst or Flux`.
         by: String,
     },
 }
 
-/// What a pod's labels say of Istio's injector, which writes the image of a container that has the image `auto`
+/// What a pod's labels say about Istio's injector, which replaces the image `auto`
 /// (<https://istio.io/latest/docs/setup/additional-setup/sidecar-injection/>).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Injection {

@@ -26,7 +26,7 @@ impl RuntimeClass {
         }
     }
 
-    /// Whether its containers run in virtual machines of Hyper-V: containerd's handlers for that are called `runhcs-wcow-hypervisor`,
+    /// Whether its containers run in Hyper-V virtual machines: containerd's handlers for that are called `runhcs-wcow-hypervisor`,
     /// with or without a build at the end.
     pub fn is_hyper_v(&self) -> bool {
         self.handler.contains("hypervisor")

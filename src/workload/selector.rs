@@ -125,7 +125,7 @@ impl NodeSelector {
         fit
     }
 
-    /// Whether it can be seen that all nodes that it selects are selected by `other`: it has all of its requirements.
+    /// Whether `other` clearly selects all nodes that this one selects: this one has all of its requirements.
     pub fn is_within(&self, other: &Self) -> bool {
         other.0.iter().all(|requirement| self.0.contains(requirement))
     }

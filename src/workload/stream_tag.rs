@@ -7,7 +7,7 @@ use std::fmt;
 /// A tag of an image stream.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamTag {
-    /// `None`: that of the object.
+    /// Its namespace; `None`: that of the object.
     pub namespace: Option<String>,
     /// The stream.
     pub name: String,
@@ -30,7 +30,7 @@ impl fmt::Display for StreamTag {
 }
 
 impl StreamTag {
-    /// Of `app:latest` or `app`; `None` where that is another image's name.
+    /// From `app:latest` or `app`; `None` if the text names another image.
     pub fn local(image: &str) -> Option<Self> {
         let (name, tag) = image.split_once(':').unwrap_or((image, "latest"));
         let is_one = !name.is_empty() && !tag.is_empty() && !image.contains(['/', '@']) && !tag.contains(':');
@@ -41,7 +41,7 @@ impl StreamTag {
         })
     }
 
-    /// Of a reference to an object: `from` of a trigger.
+    /// From a reference to an object: `from` of a trigger.
     pub(super) fn of(from: &Value) -> Option<Self> {
         let is_tag = json::text(from, "kind") == Some("ImageStreamTag");
         let local = Self::local(json::text(from, "name")?).filter(|_| is_tag)?;

@@ -7,7 +7,7 @@ use super::{FieldPath, json};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The annotation with the triggers of any kind but `DeploymentConfig`.
+/// The annotation with the triggers of any kind except `DeploymentConfig`.
 const TRIGGERS: &str = "image.openshift.io/triggers";
 /// The annotation by which names are looked up among the image streams of the namespace.
 const RESOLVE_NAMES: &str = "alpha.image.policy.openshift.io/resolve-names";
@@ -16,7 +16,7 @@ const RESOLVE_NAMES: &str = "alpha.image.policy.openshift.io/resolve-names";
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct ImageStreams {
     known: BTreeMap<(String, String), Stream>,
-    /// Those that may be there, and cannot be read.
+    /// Those that may exist but cannot be read.
     hidden: BTreeSet<(String, String)>,
 }
 
@@ -30,7 +30,7 @@ struct Stream {
 }
 
 impl ImageStreams {
-    /// Takes in an `ImageStream`.
+    /// Adds an `ImageStream`.
     pub fn add(&mut self, namespace: &str, name: &str, object: &Value) {
         let (spec, status) = (object.get("spec"), object.get("status"));
         let (spec, status) = (spec.unwrap_or(&Value::Null), status.unwrap_or(&Value::Null));
@@ -46,7 +46,7 @@ impl ImageStreams {
             } else if tag.pointer("/from/kind").and_then(Value::as_str) == Some("DockerImage")
                 && let Some(image) = tag.pointer("/from/name").and_then(Value::as_str)
             {
-                // Until it is imported; then the status says the digest.
+                // Until it is imported; then the status has the digest.
                 stream.tags.insert(name, image.to_owned());
             }
         }
@@ -69,7 +69,7 @@ impl ImageStreams {
         self.known.insert(key, stream);
     }
 
-    /// Takes in those of `others`.
+    /// Adds those of `others`.
     pub fn extend(&mut self, others: &Self) {
         self.known
             .extend(others.known.iter().map(|(key, stream)| (key.clone(), stream.clone())));
@@ -77,12 +77,12 @@ impl ImageStreams {
         self.hidden.retain(|key| !self.known.contains_key(key));
     }
 
-    /// Notes that a stream may be there, and cannot be read.
+    /// Records that a stream may exist but cannot be read.
     pub fn hide(&mut self, namespace: String, name: String) {
         self.hidden.insert((namespace, name));
     }
 
-    /// The tag that an image may stand for, of a stream that cannot be read.
+    /// The tag of an unreadable stream that an image may stand for.
     pub fn hidden(&self, namespace: &str, image: &str) -> Option<StreamTag> {
         if self.hidden.is_empty() {
             return None;
@@ -106,7 +106,7 @@ impl ImageStreams {
         stream.tags.get(&tag.tag).map(String::as_str)
     }
 
-    /// The image that a pod gets which names a stream of its namespace, where that may be named so.
+    /// The image that a pod gets if it names a stream of its namespace like a repository, and the stream allows that.
     pub fn looked_up(&self, namespace: &str, image: &str) -> Option<&str> {
         if self.known.is_empty() {
             return None;
@@ -134,7 +134,7 @@ pub fn wanted(templates: &[Template], namespace: &str) -> BTreeSet<(String, Stri
         .collect()
 }
 
-/// Notes which images a stream fills in. A blank one that none does stays as it is: pods with it are refused.
+/// Records which images a stream fills in. A blank image that no stream fills in stays as it is: pods with it are refused.
 pub(super) fn note(templates: &mut [Template], object: &Value) {
     let annotation = |of: &Value, key: &str| {
         let annotations = of.get("metadata").and_then(|metadata| metadata.get("annotations"));

@@ -157,7 +157,7 @@ impl Reading<'_> {
         }
     }
 
-    /// An object within another one, by the sites of its own kind. One that holds objects again is left to whoever sees it.
+    /// An object within another one, by the sites of its own kind. Objects inside that one are not read: they are judged when they are created.
     fn object(&mut self, number: usize, site: &Site, place: &Place<'_>) {
         const NUMBERS: usize = 1000;
         let (api_version, kind) = (json::string(place.value, "apiVersion"), json::string(place.value, "kind"));

@@ -32,7 +32,7 @@ pub(in crate::workload) enum Shape {
     Objects,
 }
 
-/// Why a site does not tell everything.
+/// Why a site does not say everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::workload) struct Doubt {
     pub(in crate::workload) about: About,

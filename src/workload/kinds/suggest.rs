@@ -26,8 +26,8 @@ const DEEPEST: usize = 24;
 /// The most paths of one kind: no known one has a third of it.
 const MOST: usize = 100;
 
-/// What a CRD (`apiextensions.k8s.io`, v1 or v1beta1) shows; `None` for another object, a kind that is known, and one that shows no pod
-/// and no image. All its versions count.
+/// What a CRD (`apiextensions.k8s.io`, v1 or v1beta1) shows; `None` for another object, a known kind, and a kind without pods and images.
+/// All its versions count.
 pub fn suggest(crd: &Value, known: &Kinds) -> Option<Suggested> {
     let text = |pointer: &str| crd.pointer(pointer).and_then(Value::as_str);
     if text("/kind") != Some("CustomResourceDefinition") {
@@ -87,7 +87,7 @@ impl Found {
             return;
         }
         for (name, below) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
-            // An image volume is an image by its type, whatever is said of it.
+            // An image volume is an image by its type, whatever its description says.
             if name == "reference" && field == "image" {
                 self.add(&format!("{path}.{name}"), false);
                 continue;
@@ -121,8 +121,8 @@ fn is_pod_spec(schema: &Value) -> bool {
     (has("image") && has("name")) || (described && open)
 }
 
-/// A text of a container's image: by its name, and by what is said of it where the name may mean something else (a picture, the image of
-/// a virtual machine).
+/// Whether a text is a container's image: by its name, and by its description if the name may mean something else (a picture, a virtual
+/// machine's image).
 fn is_image(schema: &Value, field: &str) -> bool {
     if schema.get("type").and_then(Value::as_str) != Some("string") {
         return false;

@@ -4,7 +4,7 @@ use super::{Row, Written, built_in, cluster_wide, credentials_doubt, custom, ima
 use crate::workload::kinds::{Doubt, When};
 use crate::workload::pod::{PodKind, Role};
 
-/// For bare image names: what an operator does with them is up to the operator.
+/// For bare image names: an operator may do anything with them.
 const OPERATOR: Doubt = image_doubt(When::Always, "the operator may use another registry or another image instead");
 /// An operator's own service account, which may have other pull secrets.
 const OPERATORS_ACCOUNT: Doubt = credentials_doubt(When::Always, "the operator chooses the service account, and its pull secrets");
@@ -65,7 +65,7 @@ const ARGO_IMAGES: &[(&str, Role)] = &[
     ("volumes[*].image.reference", Role::Volume),
 ];
 
-/// Plugins that a workflow brings along run beside its agent.
+/// Plugins of a workflow run beside its agent.
 const ARGO_PLUGINS: Written = images("", &[("executorPlugins[*].spec.sidecar.container.image", Role::Container)]).doubts(&[
     image_doubt(
         When::Always,
@@ -215,7 +215,7 @@ const NUMAFLOW_PIPELINE: &[Written] = &[
     .also(&["templates.sideInputsManager"]),
 ];
 
-/// A component of an `InferenceService`: a `PodSpec`, and the images of its frameworks, which the operator puts into one.
+/// A component of an `InferenceService`: a `PodSpec`, and the images of its frameworks, which the operator puts into a `PodSpec`.
 const FRAMEWORKS: &[(&str, Role)] = &[
     ("model.image", Role::Container),
     ("sklearn.image", Role::Container),
@@ -396,7 +396,7 @@ pub(in crate::workload::kinds) const ROWS: &[Row] = &[
     built_in("apps", &["DaemonSet"], &[pods("spec.template.spec").on_every_node()]),
     built_in("batch", &["Job"], TEMPLATE),
     built_in("batch", &["CronJob"], &[pods("spec.jobTemplate.spec.template.spec")]),
-    // Before Kubernetes 1.16; API servers no longer have it, files do.
+    // API servers no longer have it since Kubernetes 1.16; files do.
     built_in("extensions", &["ReplicaSet", "Deployment"], TEMPLATE),
     built_in("extensions", &["DaemonSet"], &[pods("spec.template.spec").on_every_node()]),
     // Argo Rollouts and Workflows.
