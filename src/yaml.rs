@@ -33,7 +33,7 @@ const MAX_DEPTH: usize = 100;
 const MAX_REPLAYED: usize = 100_000;
 /// The most nodes in one document. (A `kubectl get -A -o yaml` of a large cluster is one document.)
 const MAX_NODES: usize = 10_000_000;
-/// Documents longer than this, in bytes, are read one at a time, whoever reads them: one takes ten times its length while it is read.
+/// Documents longer than this, in bytes, are read one at a time in the whole process: each takes ten times its length while it is read.
 const LARGE: usize = 2 << 20;
 /// Lists longer than this, in bytes, are read item by item.
 const LONG: usize = 256 << 10;
@@ -57,7 +57,7 @@ pub struct Document {
     pub index: usize,
     /// The line where its content starts; from 1.
     pub line: usize,
-    /// Of an item of a long list, which [`each`] reads one by one: where it is in the document, as `items[3].`. Else empty.
+    /// For an item of a long list, which [`each`] reads one by one, its position in the document (`items[3].`). Otherwise empty.
     pub prefix: String,
     /// The content.
     pub value: Value,
@@ -176,21 +176,21 @@ pub fn manifests(text: &str) -> Parsed {
 pub enum Found {
     /// A document.
     Document(Document),
-    /// A document of a kind that nobody wants. It parses; nothing of it was kept.
+    /// A document of an unwanted kind. It parses; nothing of it was kept.
     PassedOver,
-    /// One that does not parse.
+    /// A document that does not parse.
     Broken(YamlError),
 }
 
-/// As [`manifests`], one document after the other, so that none need be kept; of a long `List`, one item after the other. A document whose
-/// first level says by `kind: KIND` that it is of a kind that `wanted` refuses is checked, and not built.
+/// As [`manifests`], but one document after the other (and one item of a long `List`), so that none need be kept. A document whose first
+/// level has a `kind` that `wanted` refuses is only checked, not built.
 pub fn each(text: &str, wanted: &(dyn Fn(&str) -> bool + Sync), take: &mut (dyn FnMut(Found) + Send)) {
     on_a_large_stack(text, take, |take| {
         read(text, Repeated::LastCounts, &Take::OneByOne(wanted), take);
     });
 }
 
-/// What is built of a text.
+/// What is built from a text.
 enum Take<'a> {
     /// Each document, as a whole.
     Whole,
@@ -265,7 +265,7 @@ fn read(text: &str, repeated: Repeated, how: &Take<'_>, take: &mut dyn FnMut(Fou
                 continue;
             }
         }
-        // Until it has been taken.
+        // Held until the document has been taken.
         let _turn = (chunk.text.len() > LARGE).then(|| ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner));
         let is_wanted = |kind| match how {
             Take::Whole => true,
@@ -322,7 +322,7 @@ fn options(repeated: Repeated) -> Options {
             flow_nesting_limit: MAX_DEPTH,
             max_nodes: MAX_NODES,
             max_events: MAX_NODES * 3,
-            // The limit on replayed nodes protects us; the ratio would refuse an anchor that is merely used often.
+            // The limit on replayed nodes protects us; the ratio would only refuse an anchor that is used often.
             enforce_alias_anchor_ratio: false,
         },
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MAX_REPLAYED },
@@ -330,7 +330,7 @@ fn options(repeated: Repeated) -> Options {
             Repeated::Refused => DuplicateKeyPolicy::Error,
             Repeated::LastCounts => DuplicateKeyPolicy::LastWins,
         },
-        // What kubectl takes: a quoted scalar continued at its key's indentation.
+        // kubectl accepts a quoted scalar that continues at its key's indentation.
         strict_indentation: false,
         // Nobody reads them, and long runs of them would be refused.
         emit_comments: false,
@@ -360,12 +360,12 @@ fn passed_over(chunk: &split::Chunk<'_>) -> Result<(), YamlError> {
     parse::<serde::de::IgnoredAny>(chunk, Repeated::LastCounts).map(drop)
 }
 
-/// Blanks that put the line of a quoted scalar farther in than anything that it may be below.
+/// Enough spaces to indent a line of a quoted scalar deeper than any parent.
 const FARTHER: usize = 2 * MAX_DEPTH;
-/// The most lines of a document that are put farther in.
+/// The most lines of a document that are indented this way.
 const CONTINUED: usize = 500;
 
-/// Parses a document; returns where blanks were inserted, as offsets in the chunk.
+/// Parses a document; returns where spaces were inserted, as offsets in the chunk.
 fn parse<T: serde::de::DeserializeOwned>(chunk: &split::Chunk<'_>, repeated: Repeated) -> Result<(T, Vec<usize>), YamlError> {
     let mut inserted = Vec::new();
     let parsed = prepared(chunk, |text, at| {
@@ -375,9 +375,9 @@ fn parse<T: serde::de::DeserializeOwned>(chunk: &split::Chunk<'_>, repeated: Rep
     Ok((parsed, inserted))
 }
 
-/// Reads a document by `read`, which gets its text and the offsets in the chunk at which blanks were inserted. `kubectl` takes a quoted
-/// scalar that goes on in the column of its key, the parser does not: such lines are put farther in, which does not change the value, since
-/// leading blanks of a continued line are folded.
+/// Reads a document with `read`, which gets its text and the offsets in the chunk at which spaces were inserted. Unlike the parser,
+/// `kubectl` accepts a quoted scalar that continues in its key's column. Such lines are indented, which does not change the value, because
+/// leading spaces of a continued line are folded.
 fn prepared<T>(
     chunk: &split::Chunk<'_>,
     mut read: impl FnMut(&str, &[usize]) -> Result<T, serde_saphyr::Error>,
@@ -397,7 +397,7 @@ fn prepared<T>(
             .take(line.saturating_sub(1))
             .map(str::len)
             .sum();
-        // Twice the same line, or the end: the quote is never closed.
+        // The same line twice, or the end: the quote is never closed.
         if !unindented || inserted.len() == CONTINUED || inserted.contains(&at) || at >= chunk.text.len() {
             return Err(error);
         }

@@ -13,7 +13,7 @@ pub struct Edit {
     pub document: usize,
     /// The path of the mapping, as for [`Document::line_of`]; empty for the document itself.
     pub map: String,
-    /// A key of it.
+    /// A key of the mapping.
     pub key: String,
     /// What to do.
     pub change: Change,
@@ -26,12 +26,12 @@ pub enum Change {
     Swap {
         /// The part.
         old: String,
-        /// What stands there afterwards.
+        /// What replaces it.
         new: String,
     },
     /// It is empty, and gets this text.
     Fill(String),
-    /// Behind it comes another key with this text.
+    /// Another key with this text is added after it.
     Beside {
         /// The key.
         key: String,
@@ -136,7 +136,7 @@ fn key_start(text: &str, document: &Document, path: &str) -> Option<usize> {
     let (line, column) = document.place_of(path);
     let start = line_start(text, line)?;
     let rest = text.get(start..)?;
-    // A byte order mark is no column.
+    // A byte order mark does not count as a column.
     let mark = if rest.starts_with('\u{feff}') {
         '\u{feff}'.len_utf8()
     } else {
@@ -249,7 +249,7 @@ fn key_of<'p>(fields: &serde_json::Map<String, Value>, path: &'p str) -> Option<
     found.max_by_key(|(key, _)| key.len()).map(|(key, rest)| (key.clone(), rest))
 }
 
-/// Does to a value what is done to the text; whether it could.
+/// Applies an edit of the text to the value; returns whether it could.
 fn apply(map: Option<&mut Value>, edit: &Edit) -> bool {
     let Some(fields) = map.and_then(Value::as_object_mut) else {
         return false;

@@ -147,7 +147,7 @@ fn find<'a>(document: &'a Document, path: &str) -> Option<(usize, &'a Lines)> {
     Some((lines.start()?, lines))
 }
 
-/// Where the text of the scalar at a path starts, and another place where it is used, if there is one.
+/// Where the text of the scalar at a path starts, and another place that uses it, if there is one.
 pub(super) fn places_of(document: &Document, path: &str) -> Option<(usize, Option<(String, usize)>)> {
     let (start, own) = find(document, path)?;
     let mut other = None;

@@ -23,7 +23,7 @@ pub(super) fn each(chunk: &Chunk<'_>, take: Take<'_>) -> Option<Result<(), YamlE
 }
 
 fn from_yaml(chunk: &Chunk<'_>, take: Take<'_>) -> Result<(), YamlError> {
-    // A text that had to be prepared is read once more from its beginning.
+    // `prepared` may read the text again from its beginning: skip items that were already taken.
     let mut taken = 0;
     prepared(chunk, |text, inserted| {
         let mut one = |at: usize, item: Located| {

@@ -81,7 +81,7 @@ impl Lines {
         found
     }
 
-    /// Takes back that `count` bytes had been put into the text at each of these offsets, which are those without them; sorted.
+    /// Corrects positions for `count` bytes that were inserted into the text at each of these offsets (in the text without them; sorted).
     pub(super) fn forget(&mut self, inserted: &[usize], count: usize) {
         if inserted.is_empty() {
             return;
@@ -232,7 +232,7 @@ impl<'de> Visitor<'de> for NodeVisitor {
         let (mut values, mut lines) = (Map::new(), Vec::new());
         while let Some((key, field)) = fields.next_entry::<Spanned<String>, Located>()? {
             let (value, mut below) = field.take();
-            // People look for the key: a block scalar or a nested map starts a line later.
+            // Use the key's line, which users look for: a block scalar or a nested map starts a line later.
             let (line, column) = place(&key);
             if below.line != line {
                 below.value_column = column;

@@ -48,7 +48,7 @@ impl<'a> Chunk<'a> {
             .is_some_and(|rest| rest.trim_start().starts_with(['"', '}']))
     }
 
-    /// What comes after this and `between`.
+    /// The chunk that comes after this one and `between`.
     pub(super) fn after(&self, between: &str, text: &'a str) -> Self {
         let passed = [self.text, between];
         let column = passed
@@ -110,7 +110,7 @@ pub(super) fn chunks(text: &str) -> Vec<Chunk<'_>> {
     let mut bare = true;
     for (number, line) in text.split_inclusive('\n').enumerate() {
         let end = at + line.len();
-        // Files that were put one behind the other each bring their own.
+        // Concatenated files each have their own byte order mark.
         let line = match line.strip_prefix('\u{feff}') {
             Some(rest) if bare => {
                 cut(&mut start, &mut first_line, at, number + 1);
