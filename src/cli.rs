@@ -163,7 +163,7 @@ impl Cli {
     }
 }
 
-/// The command, where no argument (of subcommands neither) reads a variable that is as good as unset.
+/// The command and its subcommands, whose arguments no longer read environment variables that count as unset.
 fn without(command: clap::Command, is_unset: &dyn Fn(&clap::Arg, &OsStr) -> bool) -> clap::Command {
     command
         .mut_args(|arg| match arg.get_env() {
@@ -173,7 +173,7 @@ fn without(command: clap::Command, is_unset: &dyn Fn(&clap::Arg, &OsStr) -> bool
         .mut_subcommands(|command| without(command, is_unset))
 }
 
-/// Whether the value of `PULLGATE_OUTPUT` names forms that only `check` has: a pipeline sets it once, and runs other commands too.
+/// Whether the value of `PULLGATE_OUTPUT` names formats that only `check` has: a pipeline sets it once, and runs other commands too.
 fn is_for_check(arg: &clap::Arg, value: &OsStr) -> bool {
     let own = arg.get_possible_values();
     let Some(text) = value
@@ -205,7 +205,7 @@ fn tell(text: &str) {
 fn say(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        // A reader that is gone (`| head`) needs no more.
+        // A reader that has gone (`| head`) needs nothing more.
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(anyhow::Error::new(error).context("the result cannot be written to standard output"))
         }

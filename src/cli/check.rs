@@ -159,10 +159,10 @@ enum FailOn {
     Unknown,
 }
 
-/// How many objects are judged, and reported, before the next ones.
+/// Objects are judged, and added to the report, in batches of this size.
 const BATCH: usize = 4096;
 
-/// How long to wait for a cluster, and with `--live` for each object, if nothing is said.
+/// How long to wait for a cluster, and with `--live` for each object, without `--deadline`.
 const USUAL_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Runs the command. `verbose`: how often `-v` was given.
@@ -280,7 +280,7 @@ async fn check(mut args: Args, verbose: u8) -> anyhow::Result<Done> {
         .read(&namespace, admission, depth.map(Depth::from), Keep::Objects, &rendering)
         .await?;
     let mut manifests = std::mem::take(&mut inputs.manifests);
-    // Reading has no limit of its own.
+    // Reading files does not count against the time limit.
     let begun = Instant::now();
     let bounds = Bounds {
         end: begun + deadline.unwrap_or(timeout),
@@ -330,7 +330,7 @@ async fn check(mut args: Args, verbose: u8) -> anyhow::Result<Done> {
             .collect();
         let subjects = std::mem::take(&mut manifests.subjects);
         let all = subjects.len() + lone.len();
-        // An object is dropped once it is judged. Those that are waited for must be there together.
+        // An object is dropped once it is judged, but `--wait` needs all of them at the same time.
         let batch = if wait.is_some() { usize::MAX } else { BATCH };
         let images = subjects.iter().flat_map(|subject| &subject.workload.templates);
         report.entries.reserve_exact(images.map(|template| template.uses.len()).sum());
@@ -389,7 +389,7 @@ async fn check(mut args: Args, verbose: u8) -> anyhow::Result<Done> {
     }
     if let Some(baseline) = &baseline {
         let stale = baseline.accept(&mut report.entries);
-        // Of a part of the files, nobody can tell what is left of the others.
+        // If only some files were checked, nobody knows what became of the findings in the others.
         if stale > 0 && changed.is_none() {
             let gone = if stale == 1 {
                 "finding of the baseline is"
@@ -485,7 +485,7 @@ fn write(
     Ok(printed)
 }
 
-/// The report as it is shown: a text for people is made to fit a terminal.
+/// The report as shown: text for users is made to fit a terminal.
 fn on_terminal(text: String, format: Format, colour: Colour) -> String {
     let shown = (format == Format::Text && colour == Colour::Ansi).then(|| {
         let (Width(columns), _) = terminal_size::terminal_size()?;

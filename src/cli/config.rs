@@ -109,7 +109,7 @@ impl NodeSource {
         self.cluster || !self.nodes.is_empty()
     }
 
-    /// The nodes, and OpenShift's objects where there are some.
+    /// The nodes, and OpenShift's objects if there are any.
     async fn read(self, settings: &Settings) -> anyhow::Result<(Arc<Vec<Node>>, Option<Objects>)> {
         if self.cluster {
             let cluster: Cluster = engine::connect(self.kubeconfig, self.context, settings).await?;
@@ -200,7 +200,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// The objects of the files, lists taken apart.
+/// The objects of the files, with lists flattened.
 fn documents(places: &[String], recursive: bool, errors: &mut Vec<String>) -> Vec<Value> {
     let mut open: Vec<PathBuf> = places.iter().rev().map(PathBuf::from).collect();
     let mut found = Vec::new();
@@ -249,7 +249,7 @@ fn documents(places: &[String], recursive: bool, errors: &mut Vec<String>) -> Ve
     found
 }
 
-/// The entries, as they stand in a settings file.
+/// The entries as written in a settings file.
 fn text(found: &[Suggested]) -> String {
     if found.is_empty() {
         return String::new();

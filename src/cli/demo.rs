@@ -74,7 +74,7 @@ async fn registry() -> anyhow::Result<String> {
     Ok(address.to_string())
 }
 
-/// A local port that nothing listens on, as long as the socket is held: it stays bound.
+/// A local port that nothing listens on: the socket is bound, which reserves the port as long as it is held.
 fn closed_port() -> anyhow::Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
     let any = SocketAddr::from(([127, 0, 0, 1], 0));

@@ -1,5 +1,5 @@
-//! Images are asked for while files are still being read: what registries answer is remembered, and whoever judges the whole input finds it
-//! there. Nothing is decided here.
+//! Asks registries for images while files are still being read. Their answers are cached for the judgement of the whole input; nothing
+//! is decided here.
 
 use crate::engine::Gate;
 use crate::limits;
@@ -12,12 +12,12 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-/// How many objects may wait to be asked for. Further ones are left to the judgement of the whole.
+/// How many objects may wait for their early requests. Further ones are only asked for when the whole input is judged.
 const WAITING: usize = 256;
 /// How many names of images are remembered, so that none is asked for twice.
 const REMEMBERED: usize = 20_000;
 
-/// Asks until it is dropped; what is under way then goes on.
+/// Asks until it is dropped; requests under way then go on.
 #[derive(Debug)]
 pub(super) struct Early {
     send: mpsc::Sender<Workload>,
@@ -46,7 +46,7 @@ impl Early {
         }
     }
 
-    /// Takes an object if what is still to be read will hardly change how its images are asked for: it names no pull secret.
+    /// Takes an object, unless files still to be read may change how its images are asked for: it names a pull secret, or has a controller.
     pub(super) fn tell(&self, mut workload: Workload) {
         let with_secret = workload
             .templates

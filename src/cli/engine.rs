@@ -94,7 +94,7 @@ pub(super) async fn connect(kubeconfig: Option<PathBuf>, context: Option<String>
     let secrets = match settings.secret_access {
         SecretAccess::Cluster => SecretsAccess::Cluster,
         SecretAccess::None => SecretsAccess::None,
-        // By name either way; without a Role, the API server will refuse.
+        // By name in both cases; where there is no Role, the API server refuses.
         SecretAccess::Get | SecretAccess::Namespaces => SecretsAccess::Get,
     };
     let options = Options {
@@ -177,7 +177,7 @@ impl UserConfig {
     }
 
     /// This user's logins, if any: what `DOCKER_AUTH_CONFIG` holds comes first, as for docker; `REGISTRY_AUTH_FILE` takes the place of
-    /// docker's own file, as for podman and skopeo. What cannot be read is ignored, and said.
+    /// docker's own file, as for podman and skopeo. What cannot be read is ignored, and listed in `ignored`.
     pub(super) fn usual(folder: Option<PathBuf>, auth_file: Option<PathBuf>, held: Option<OsString>) -> Self {
         let ignored = |error: anyhow::Error| vec![format!("{error:#}; it is ignored")];
         let file = auth_file.or_else(|| folder.map(|folder| folder.join("config.json")));

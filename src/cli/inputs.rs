@@ -143,12 +143,12 @@ struct ClusterOptions {
 }
 
 impl Options {
-    /// Takes the places that were given without `-f` to the others.
+    /// Adds the places that were given without `-f` to the others.
     pub(super) fn gather_places(&mut self) {
         self.files.append(&mut self.places);
     }
 
-    /// Takes what the repository's own file says, where the command line says nothing.
+    /// Takes from the repository's own file what the command line does not say.
     pub(super) fn take_project(&mut self, project: &Project) {
         if self.files.is_empty() {
             self.files.clone_from(&project.files);
@@ -276,12 +276,12 @@ impl Options {
         let given = |read: &Manifests| Directory::from_objects(read.objects.iter().map(|manifest| &manifest.object), completeness);
         let facts = given(&by_facts);
         let by_nodes = (!nodes.is_empty()).then(|| Manifests::read(&nodes, &reading));
-        // The cluster's nodes, where somebody says which they are.
+        // The cluster's nodes, if the user says which they are.
         let its_nodes = match &by_nodes {
             Some(read) => Some(given(read)),
             None => Some(facts.clone()).filter(|facts| !facts.nodes().is_empty()),
         };
-        // With a cluster or a complete set, credentials are known last; what is rendered takes the place of files.
+        // With a cluster or a complete set, credentials are only known at the end; with rendering, the files are not what is judged.
         let may_ask = !complete && !cluster && !rendering.all;
         let early = early.filter(|_| may_ask).map(|until| {
             let mut known = facts;
@@ -308,7 +308,7 @@ impl Options {
             }
             directory.set_nodes(its_nodes);
         } else if !complete && !directory.nodes().is_empty() {
-            // Fixtures of tests and examples: nobody said that this is the cluster.
+            // They may be fixtures or examples: the user has not said that this is the cluster.
             said.push(match directory.nodes().len() {
                 1 => "a Node among the manifests is ignored: if it is the cluster's, say so with --nodes or --complete".to_owned(),
                 many => format!(
@@ -357,7 +357,7 @@ impl Inputs {
         Arc::clone(&self.engine.load().settings.kinds)
     }
 
-    /// Gives a namespace these labels, whatever else is known of it.
+    /// Gives a namespace these labels, whatever else is known about it.
     pub(super) fn label_namespace(&mut self, name: &str, labels: Vec<(String, String)>) {
         self.directory.set_namespace(name, labels);
     }
@@ -388,7 +388,7 @@ impl Inputs {
             load_cluster_policies(&cluster, &kinds, &store, known)
         );
         said.insert(0, taken(&cluster, &store).await);
-        // The user can neither fix nor asked for this: a remark, not an error.
+        // A remark, not an error: the user did not ask for this and cannot fix it.
         said.extend(remarks);
         let cluster = Cluster::layered(directory, cluster);
         said.extend(pools(&cluster, &settings));
@@ -407,7 +407,7 @@ impl Inputs {
         Ok((engine, self.store, Cluster::layered(self.directory, cluster)))
     }
 
-    /// Keeps what registries are asked and answer, once there is a gate.
+    /// Records what registries are asked and answer, once there is a gate.
     pub(super) fn transcribe(&mut self) -> Transcripts {
         let transcripts = Transcripts::default();
         self.engine.load().registry.transcribe(transcripts.clone());
@@ -488,7 +488,7 @@ fn proxy(url: &str, exceptions: &str) -> (Option<Proxy>, Option<String>) {
     }
 }
 
-/// Tells the look-ups what OpenShift's objects say; a remark where that is not known, or does not count.
+/// Passes on to the look-ups what OpenShift's objects say; returns a remark if that is unknown or does not count.
 async fn openshift(cluster: &Cluster, settings: &Settings, engine: &Live<Engine>) -> Option<String> {
     match super::openshift::tell(cluster, settings, &engine.load().registry).await {
         Known::Absent | Known::Read => None,

@@ -9,15 +9,15 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How often the nodes are looked at again.
+/// How often the nodes are checked again.
 const AGAIN: Duration = Duration::from_secs(30);
 
-/// What is odd about them on the nodes of this cluster.
+/// What is odd about the pools, given the nodes of this cluster.
 pub(super) fn oddities(cluster: &Cluster, settings: &Settings) -> Oddities {
     Oddities::of(&engine::pools(settings), &cluster.nodes())
 }
 
-/// Looks at them for ever. The log is told of each oddity when it begins.
+/// Checks the pools forever. Each oddity is logged when it begins.
 pub(super) async fn follow(cluster: Cluster, settings: Live<Settings>, metrics: Metrics) {
     let mut told: BTreeSet<About> = BTreeSet::new();
     cluster.wait_synced(Instant::now() + AGAIN).await;

@@ -8,20 +8,20 @@ use std::time::Duration;
 /// How often `serve` reads them again.
 const AGAIN: Duration = Duration::from_secs(30);
 
-/// What is known of the objects.
+/// What is known about the objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Known {
     /// There are none.
     Absent,
-    /// They count.
+    /// They were read, and count.
     Read,
-    /// The settings say it instead.
+    /// The settings take precedence over them.
     Overruled,
     /// They cannot be read, or the operator would refuse them; a sentence.
     Unknown(String),
 }
 
-/// Reads the objects and tells the look-ups what nodes are told by them.
+/// Reads the objects and passes what they tell nodes on to the look-ups.
 pub(super) async fn tell(cluster: &Cluster, settings: &Settings, registry: &LookUps) -> Known {
     let (config, known) = match cluster.openshift().await {
         Ok(None) => (None, Known::Absent),
@@ -44,7 +44,7 @@ pub(super) async fn tell(cluster: &Cluster, settings: &Settings, registry: &Look
     known
 }
 
-/// The same for ever, and says in the log what has changed.
+/// The same, forever; logs what has changed.
 pub(super) async fn follow(cluster: Cluster, settings: Live<Settings>, live: Live<Engine>) {
     let mut before = Known::Absent;
     loop {

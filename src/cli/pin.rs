@@ -169,9 +169,9 @@ struct Found {
     line: usize,
     /// `Deployment shop/api, container api`.
     user: String,
-    /// As written; with name and tag from separate fields, as they would make it.
+    /// As written; if name and tag are in separate fields, the image that they make together.
     image: String,
-    /// Whether these are separate fields of an object, of which only its author knows whether they are an image.
+    /// Whether name and tag are in separate fields: only the author knows whether such fields make an image.
     apart: bool,
     /// The digest that it has.
     before: Option<Digest>,
@@ -214,7 +214,7 @@ async fn ask(gate: &Gate, manifests: &mut Manifests, end: Instant) -> Vec<Found>
                     Stand::Pinned(digest) => Some(digest),
                     Stand::Open | Stand::Fixed | Stand::Elsewhere(_) => None,
                 },
-                // What kustomize names is an image.
+                // An entry of kustomize's `images` certainly is an image.
                 apart: subject.apart && !image.path.as_str().starts_with("images["),
                 image: image.image,
                 judged,

@@ -558,7 +558,7 @@ fn development(out: Option<PathBuf>, metrics: &Metrics) -> anyhow::Result<Certif
 }
 
 /// Completes at the first signal that would end the process: SIGTERM, SIGINT and those that are sent by mistake or by habit, so that none
-/// of them cuts off reviews. SIGHUP has files read again. SIGXFSZ does nothing: a log that has reached its `ulimit -f` loses lines, which are
+/// of them cuts off reviews. SIGHUP makes it read files again. SIGXFSZ does nothing: a log that has reached its `ulimit -f` loses lines, which are
 /// counted. The handlers are installed before this returns.
 fn told_to_stop() -> anyhow::Result<impl Future<Output = ()> + Send> {
     let kinds = [
@@ -585,7 +585,7 @@ fn told_to_stop() -> anyhow::Result<impl Future<Output = ()> + Send> {
     })
 }
 
-/// Has settings and policies read again at each SIGHUP. The handler is installed before this returns.
+/// Requests that settings and policies are read again at each SIGHUP. The handler is installed before this returns.
 fn told_to_read_again(again: Ask) -> anyhow::Result<impl Future<Output = ()> + Send> {
     let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     Ok(async move {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// The version that a baseline says; a file that says it is passed over where files are searched.
+/// The version in a baseline, by which searches of folders recognise and skip it.
 const VERSION: &str = "pullgate.dev/baseline/v1";
 
 /// Findings that were known when it was written.
@@ -21,7 +21,7 @@ pub(super) struct Baseline {
     findings: BTreeSet<Known>,
 }
 
-/// One of them. The line is not among it: it changes with every edit above.
+/// One of them. Without its line, which changes with every edit above it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Known {
@@ -75,7 +75,7 @@ impl Baseline {
         Ok(baseline)
     }
 
-    /// What is to be accepted of these.
+    /// The findings in these entries that are to be accepted.
     pub(super) fn of(entries: &[Entry]) -> Self {
         let all = entries.iter().flat_map(|entry| entry.open().map(move |ruled| (entry, ruled)));
         let all = all.filter(|(_, (finding, decision))| may_be(finding, decision) && matters(decision, finding));
@@ -95,7 +95,7 @@ impl Baseline {
         Ok(serde_json::to_string_pretty(self)? + "\n")
     }
 
-    /// Accepts what it knows; returns how many of its findings nothing had.
+    /// Accepts the findings it has; returns how many of them no entry has any more.
     pub(super) fn accept(&self, entries: &mut [Entry]) -> usize {
         let mut met = BTreeSet::new();
         for entry in entries {
@@ -132,7 +132,7 @@ pub(super) fn by_comment(entry: &mut Entry, ignore: &Ignore, today: &str) -> Opt
     None
 }
 
-/// Accepts that an image is not there yet which the same pipeline builds later.
+/// Accepts that an image does not exist yet because the same pipeline builds it later.
 pub(super) fn missing(entry: &mut Entry, patterns: &[Pattern]) {
     let Some(reference) = &entry.judged.reference else { return };
     let name = reference.name();

@@ -28,7 +28,7 @@ pub(super) enum Format {
     Html,
 }
 
-/// A form, and the file for it; without one, standard output.
+/// A format, and the file for it; without one, standard output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Form {
     pub(super) format: Format,
@@ -53,7 +53,7 @@ impl FromStr for Form {
     }
 }
 
-/// The report in a form. `objects`: which images lead to exit code 1.
+/// The report in a format. `objects`: which images lead to exit code 1.
 pub(super) fn render(
     report: &Report,
     format: Format,

@@ -10,7 +10,7 @@ use crate::workload::ObjectId;
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
-/// Leaves the objects of the files that changed. What others are judged by stays.
+/// Keeps only the objects of files that changed, and everything that provides facts for judging them.
 pub(super) fn keep_changed(manifests: &mut Manifests, changed: &BTreeSet<PathBuf>) {
     let mut known: std::collections::HashMap<String, bool> = std::collections::HashMap::new();
     manifests.subjects.retain(|subject| {
@@ -26,7 +26,7 @@ pub(super) fn keep_changed(manifests: &mut Manifests, changed: &BTreeSet<PathBuf
     });
 }
 
-/// An object is judged with its owner only if the owner is in the input: of a dump of Pods alone, the Pods are judged.
+/// An object is judged through its owner only if the owner is in the input: in a dump of Pods alone, the Pods are judged.
 pub(in crate::cli) fn own_or_judge(subjects: &mut [Subject]) {
     let key = |object: &ObjectId| (object.kind.clone(), object.namespace.clone(), object.name.clone());
     let here: HashSet<_> = subjects.iter().map(|subject| key(&subject.workload.object)).collect();
@@ -37,7 +37,7 @@ pub(in crate::cli) fn own_or_judge(subjects: &mut [Subject]) {
     }
 }
 
-/// Whether a credential is what is missing for each image: what is green then was not checked.
+/// Whether every image lacks a credential: a run that passes has then checked nothing.
 pub(super) fn all_are_private(entries: &[Entry]) -> bool {
     let is_private = |entry: &Entry| {
         let worst = entry.worst().map(|(finding, _)| finding.cause);
@@ -50,7 +50,7 @@ pub(super) fn all_are_private(entries: &[Entry]) -> bool {
     !entries.is_empty() && entries.iter().all(is_private)
 }
 
-/// A remark as the report has it.
+/// A remark in the form of the report.
 pub(super) fn noted(note: &Note) -> report::Note {
     report::Note {
         kind: note.passed.name(),
@@ -60,7 +60,7 @@ pub(super) fn noted(note: &Note) -> report::Note {
     }
 }
 
-/// Adds the answer for an object, or for an image by itself. Comments beside images hold on the day `today`, if at all. Returns remarks on
+/// Adds the answer for an object, or for an image by itself. Comments beside images count if they hold on the day `today`. Returns remarks on
 /// comments that have expired.
 pub(super) fn add(report: &mut Report, subject: Option<&Subject>, answer: Answer, today: Option<&str>) -> Vec<String> {
     let mut remarks = Vec::new();

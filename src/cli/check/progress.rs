@@ -6,7 +6,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Before it, nobody wonders.
+/// When the line first appears: a shorter run needs none.
 const AFTER: Duration = Duration::from_secs(1);
 /// How often it is written again.
 const EVERY: Duration = Duration::from_millis(200);

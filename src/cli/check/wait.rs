@@ -16,7 +16,7 @@ use tokio::time::Instant;
 pub(super) struct Bounds {
     /// When it ends.
     pub(super) end: Instant,
-    /// How long nothing may be heard.
+    /// How long the run may go without finishing an object.
     pub(super) silence: Duration,
 }
 
@@ -25,8 +25,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(3);
 /// The longest.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// Judges these, of `all` of which `before` have been judged. What is not known when the time is up, or after a silence, is `Unknown`; a
-/// silence ends the run.
+/// Judges these objects; `before` of `all` have been judged already. What is not known when the time is up, or after a silence, is
+/// `Unknown`; a silence ends the run.
 pub(super) async fn judge(gate: &Gate, subjects: &[&Workload], bounds: &mut Bounds, (before, all): (usize, usize)) -> Vec<Answer> {
     let end = bounds.end;
     let nobody = Requester::default();
@@ -38,7 +38,7 @@ pub(super) async fn judge(gate: &Gate, subjects: &[&Workload], bounds: &mut Boun
             .buffer_unordered(AT_ONCE);
         let mut asked = std::pin::pin!(asked);
         let (begun, mut progress, mut done) = (Instant::now(), Progress::new(), 0);
-        // The end is the gate's own; a silence is noticed here.
+        // The gate itself stops at the end; a silence is noticed here.
         loop {
             let next = tokio::time::timeout(bounds.silence, asked.next());
             let (at, answer) = match progress.during(gate, begun, (before + done, all), next).await {
@@ -65,7 +65,7 @@ pub(super) async fn judge(gate: &Gate, subjects: &[&Workload], bounds: &mut Boun
     rest.buffered(AT_ONCE).collect().await
 }
 
-/// Whether what is wrong may be mended by a push.
+/// Whether pushing an image may fix this.
 pub(super) fn may_come(cause: Cause) -> bool {
     matches!(
         cause,
@@ -78,7 +78,7 @@ pub(super) fn may_come(cause: Cause) -> bool {
     )
 }
 
-/// Whether what is unknown may be known a little later.
+/// Whether asking again a little later may give an answer.
 fn may_pass(cause: Cause) -> bool {
     matches!(
         cause,
@@ -89,11 +89,11 @@ fn may_pass(cause: Cause) -> bool {
 /// What an object waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Waits {
-    /// For nothing: it is well, or would be told the same in an hour.
+    /// For nothing: it is fine, or waiting would not change its findings.
     No,
     /// For this image.
     For(String),
-    /// It is denied for something that no push mends.
+    /// It is denied for something that no push fixes.
     InVain(String),
 }
 

@@ -13,23 +13,23 @@ use anyhow::bail;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
-/// Whose way, and for which image.
+/// Which nodes to show, and for which image.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Whose<'a> {
     /// A node, by its name.
     pub(super) node: Option<&'a str>,
     /// The nodes of a pool, by its name. Neither: nodes of no pool.
     pub(super) pool: Option<&'a str>,
-    /// As a pod names it; `None` for the way to all registries.
+    /// The image as a pod names it; `None` for the way to all registries.
     pub(super) image: Option<&'a str>,
 }
 
-/// Ways, by runtime where not all nodes have the same one.
+/// How the nodes reach registries, by runtime if they have several.
 pub(super) struct Ways {
     who: String,
     /// The pool, its selector and where its files are.
     of: String,
-    /// Of which pool.
+    /// The name of the pool.
     pool: Option<String>,
     by_runtime: Vec<(String, Vec<Section>)>,
     kubelet: Section,
@@ -161,7 +161,7 @@ fn among<'a>(names: impl Iterator<Item = &'a str>) -> String {
     }
 }
 
-/// What nodes say that they run, each once.
+/// The runtimes that nodes report, without duplicates.
 fn kinds(nodes: &[Node], wanted: impl Fn(&Node) -> bool) -> Vec<String> {
     let mut kinds: Vec<String> = nodes
         .iter()
@@ -173,7 +173,7 @@ fn kinds(nodes: &[Node], wanted: impl Fn(&Node) -> bool) -> Vec<String> {
     kinds
 }
 
-/// The runtimes, as people name them; where no node says it, by the settings.
+/// The runtimes, as users name them; if no node reports one, those of the settings.
 fn runtimes_of(said: &[String], pool: Pool, settings: &Settings) -> Vec<(String, Runtime)> {
     let known = said.iter().filter_map(|said| {
         let runtime = Runtime::of_node(said)?.into_iter().next()?;
@@ -206,7 +206,7 @@ fn runtimes_of(said: &[String], pool: Pool, settings: &Settings) -> Vec<(String,
                 format!("CRI-O {major}.{minor}.{patch}")
             }
         };
-        // One of a kind is enough: their files are the same.
+        // One of each is enough: their files are the same.
         if !all.iter().any(|(other, _)| *other == named) {
             all.push((named, runtime));
         }
@@ -214,7 +214,7 @@ fn runtimes_of(said: &[String], pool: Pool, settings: &Settings) -> Vec<(String,
     all
 }
 
-/// The pool, and where its way comes from.
+/// The pool, and where its configuration comes from.
 fn called(pool: Pool, settings: &Settings, who: &str) -> String {
     let own = usize::from(pool.0).checked_sub(1).and_then(|at| settings.node_pools.get(at));
     let Some(own) = own else {
@@ -241,7 +241,7 @@ fn called(pool: Pool, settings: &Settings, who: &str) -> String {
     }
 }
 
-/// Whose credentials "the pod's" are.
+/// Explains which credentials "the pod's" are.
 fn kubelet(settings: &Settings) -> Section {
     let row = |text: String| Row { text, ..Row::default() };
     let mut rows = vec![row(

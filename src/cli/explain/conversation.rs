@@ -17,7 +17,7 @@ use std::fmt::Write as _;
 #[derive(Debug, Serialize)]
 pub(super) struct Pulled {
     reference: String,
-    /// In the order in which the kubelet tries them; empty: nobody's.
+    /// In the order in which the kubelet tries them; empty: anonymous.
     credentials: Vec<Offered>,
     runtimes: Vec<ByRuntime>,
 }
@@ -71,9 +71,9 @@ struct Said {
 /// One attempt of the kubelet.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Tried {
-    /// With which credential; `null`: nobody's.
+    /// The credential it used; `null`: anonymous.
     credential: Option<String>,
-    /// The digest that it came to.
+    /// The digest that it ended with.
     digest: Option<String>,
     /// Why it failed: the registry's words, or the transport's.
     failure: Option<String>,
@@ -96,7 +96,7 @@ impl Pulled {
         let mut runtimes: Vec<ByRuntime> = Vec::new();
         for one in transcript.conversations() {
             let one = by_runtime(&one, pod, pools);
-            // Versions that ask the same are told once.
+            // Versions that ask the same are listed once.
             if !runtimes.contains(&one) {
                 runtimes.push(one);
             }
@@ -193,7 +193,7 @@ fn exchanged(request: &Request, answer: &Answer, pod: &PodPull) -> Exchanged {
     }
 }
 
-/// Of the query only what the answer's place shows of it.
+/// The URL of a request. Its query is shown only as far as the answer's address shows it.
 fn url(request: &Request, answer: &Answer) -> String {
     let at = match answer {
         Answer::Response(response) => Some(&response.at),
@@ -248,7 +248,7 @@ fn response_said(request: &Request, response: &Response) -> Said {
     let challenges = response.challenges.iter().map(|challenge| match challenge {
         Challenge::Bearer(bearer) => {
             let realm = bearer.realm.as_deref().unwrap_or("no realm");
-            // A query may hold anything.
+            // A query may contain anything, even a secret.
             format!("Bearer of {}", escape(realm.split(['?', '#']).next().unwrap_or_default()))
         }
         Challenge::Basic => "Basic".to_owned(),

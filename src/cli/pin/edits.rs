@@ -29,7 +29,7 @@ pub(super) struct Report {
 #[derive(Debug)]
 struct Pin<'a> {
     found: &'a Found,
-    /// What is appended where the name stands whole: `@sha256:…`.
+    /// What is appended if the whole name is in one place: `@sha256:…`.
     addition: Option<&'a str>,
     /// The digest.
     digest: &'a str,
@@ -40,7 +40,7 @@ struct Pin<'a> {
 enum Form {
     Append(Addition),
     Edit(Edit),
-    /// Not at all: why, as a clause.
+    /// Not at all; a clause that says why.
     Not(&'static str),
 }
 
@@ -57,7 +57,7 @@ impl Report {
         Written::of(&self.count, &self.images, &self.errors)
     }
 
-    /// Counts an image, and tells programs.
+    /// Counts an image, and adds it to the result for programs.
     fn take(&mut self, file: &str, found: &Found, became: Became, digest: Option<&str>, reason: Option<&str>) {
         match became {
             Became::Pinned => self.count.pinned += 1,
@@ -211,7 +211,7 @@ impl Report {
         Some(after)
     }
 
-    /// Says a digest that has no place in the file.
+    /// Reports a digest that has no place in the file.
     fn printed_only(&mut self, text: &Text, pin: &Pin<'_>, why: &str) {
         let head = head(text, pin.found);
         self.notes
@@ -234,7 +234,7 @@ impl Report {
     }
 }
 
-/// How to write the digest of an image, by what stands at its place.
+/// How to write the digest of an image, given what the document has at its place.
 fn form(pin: &Pin<'_>, document: &Document) -> Form {
     let found = pin.found;
     let at = found.document;
@@ -281,7 +281,7 @@ fn form(pin: &Pin<'_>, document: &Document) -> Form {
     }
 }
 
-/// The text with all of these; what could not be done is told by the place in both lists, one behind the other.
+/// The text with all of these edits. Those that failed are listed by their index in the two lists, `appended` first.
 fn write(text: &str, appended: &[(Pin<'_>, Addition)], edited: &[(Pin<'_>, Edit)]) -> Result<Edited, Mismatch> {
     let additions: Vec<Addition> = appended.iter().map(|(_, addition)| addition.clone()).collect();
     let first = yaml::append(text, &yaml::manifests(text), &additions)?;

@@ -69,7 +69,7 @@ pub(super) struct Image {
     pub(super) outcome: Became,
     /// The digest that it had.
     before: Option<String>,
-    /// The digest that its tag points to now, where that is known.
+    /// The digest that its tag points to now, if known.
     digest: Option<String>,
     /// Why it was not pinned.
     reason: Option<String>,

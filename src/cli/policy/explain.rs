@@ -75,7 +75,7 @@ struct Said {
     explanation: Option<Explanation>,
     /// The object, as `Kind namespace/name`; null for `--image`.
     object: Option<String>,
-    /// Where in the object the image stands; null for `--image`.
+    /// The path of the image in the object; null for `--image`.
     path: Option<String>,
     /// What `check` says; null if it depends on a registry that was not asked.
     verdict: Option<&'static str>,
@@ -183,7 +183,7 @@ fn json<T: Serialize + ?Sized>(value: &T) -> anyhow::Result<String> {
     Ok(serde_json::to_string_pretty(value).context("the explanation cannot be written as JSON")? + "\n")
 }
 
-/// By what an image is judged.
+/// What an image is judged by.
 #[derive(Debug, Clone, Copy)]
 struct Rules<'a> {
     policies: &'a Policies,

@@ -53,7 +53,7 @@ const TIME: Duration = Duration::from_secs(30);
 /// How many images are named for one policy in one namespace.
 const SHOWN: usize = 5;
 
-/// What would come of it.
+/// The result.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Preview {
