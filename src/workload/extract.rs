@@ -65,7 +65,7 @@ impl Skip {
 /// Reads the images of `object`, if it is of one of the `kinds`. `old` is the object before an UPDATE. `namespace` is the request's
 /// namespace, for objects that name none. Never fails: invalid fields are ignored.
 ///
-/// Of either it needs what [`Kinds::keep`] keeps; in tests it is held to that.
+/// Of both objects it only needs what [`Kinds::keep`] keeps; in tests, every call checks that.
 pub fn extract(object: &Value, old: Option<&Value>, namespace: &str, kinds: &Kinds) -> Result<Workload, Skip> {
     let workload = read(object, old, namespace, kinds);
     #[cfg(test)]
@@ -73,7 +73,7 @@ pub fn extract(object: &Value, old: Option<&Value>, namespace: &str, kinds: &Kin
     workload
 }
 
-/// What is kept of an object must read as the whole of it.
+/// Checks that the kept parts of an object give the same result as the whole object.
 #[cfg(test)]
 fn keeps_enough(workload: &Result<Workload, Skip>, object: &Value, old: Option<&Value>, namespace: &str, kinds: &Kinds) {
     let keep = kinds.keep(&json::string(object, "apiVersion"), &json::string(object, "kind"));
