@@ -22,7 +22,7 @@ async fn live(fake: &Fake, flags: &[&str]) -> Done {
     without_the_cluster(check(Only::try_parse_from(words).unwrap().args, 0).await.unwrap())
 }
 
-/// What was said after the first line, which says of which cluster.
+/// What was said after the first line, which names the cluster.
 fn without_the_cluster(mut done: Done) -> Done {
     let first = done.said.remove(0);
     assert!(first.starts_with("cluster here (http://127.0.0.1:"), "{first}");
@@ -85,7 +85,7 @@ fn spec(image: &str) -> Value {
     json!({"containers": [{"name": "app", "image": image}]})
 }
 
-/// As lists of built-in kinds have their items: without a type.
+/// An item as in a list of a built-in kind: without a type.
 fn workload(namespace: &str, name: &str, image: &str) -> Value {
     json!({"metadata": {"namespace": namespace, "name": name}, "spec": {"template": {"spec": spec(image)}}})
 }
@@ -113,13 +113,13 @@ async fn what_exists_is_judged_by_the_clusters_policies_and_nothing_is_changed()
         json!({"metadata": {"namespace": "shop", "name": "nightly"}, "spec": {"jobTemplate": {"spec": {"template": {"spec": spec(BAD)}}}}}),
     );
     fake.put("pods", pod("shop", "bare", BAD));
-    // What the Deployment was told is not told again of what it owns.
+    // Findings about the Deployment are not repeated for what it owns.
     fake.put(
         "replicasets.apps",
         owned(workload("shop", "api-1", BAD), "apps/v1", "Deployment"),
     );
     fake.put("pods", owned(pod("shop", "api-1-x", BAD), "apps/v1", "ReplicaSet"));
-    // What has ended pulls no more.
+    // Finished pods no longer pull.
     let mut ended = pod("shop", "ended", BAD);
     ended["status"] = json!({"phase": "Succeeded"});
     fake.put("pods", ended);
@@ -210,7 +210,7 @@ async fn what_could_not_be_listed_is_named_and_the_exit_code_says_so() {
     fake.admit("list deployments.apps");
     fake.admit("discover /apis/argoproj.io/v1alpha1");
     assert_eq!(live(&fake, &[]).await.code, 0);
-    // Policies that cannot be read, or do not compile, would have had a say.
+    // Policies that cannot be read, or do not compile, might have decided otherwise: a gap.
     allow(&fake, &json!({"registries": {"allow": ["r.io/[x"]}}));
     let done = live(&fake, &[]).await;
     assert_eq!(done.code, 2);
@@ -280,7 +280,7 @@ async fn given_manifests_are_judged_by_the_clusters_policies_too() {
     };
     let done = run().await;
     assert_eq!(told(&done), ["Pod shop/given Deny RegistryNotAllowed"]);
-    // A policy that is broken is told of, and is not this user's affair.
+    // A broken policy is reported, but it is not for this user to fix.
     allow(&fake, &json!({"registries": {"allow": ["r.io/[x"]}}));
     let done = run().await;
     assert_eq!((done.code, done.said.len()), (0, 1), "{done:?}");

@@ -24,7 +24,7 @@ fn node(name: &str, runtime: &str, pool: &str) -> Node {
     }))
 }
 
-/// What is printed, without the folder, runs of spaces as one, and without the kubelet's part.
+/// What is printed, without the folder and the kubelet's part, and with runs of spaces as one.
 #[track_caller]
 fn shown(folder: &Path, node: Option<&str>, pool: Option<&str>, nodes: &[Node]) -> Vec<String> {
     let whose = Whose { node, pool, image: None };
@@ -228,7 +228,7 @@ fn one_image_by_k3s() {
             "instead, other nodes alone, where the node has the embedded registry (label p2p.k3s.cattle.io/enabled): disableDefaultEndpoint",
         ]
     );
-    // A credential makes a folder of its own, by which `*` does not count.
+    // A registry with a credential gets its own folder, so `*` does not apply to it.
     assert_eq!(
         shown_for(folder.path(), "a", "own.example/app:v1", &nodes),
         [
