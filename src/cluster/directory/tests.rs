@@ -235,7 +235,7 @@ async fn a_followed_folder_can_be_looked_at_at_once() {
         names(&cluster.facts("shop", &templates, end).await.secrets),
         [("one", true), ("two", true)]
     );
-    // What cannot be read leaves the last good content.
+    // If it cannot be read, the last good content stays.
     write("{".to_owned());
     let fresh = cluster
         .reread(&before, "shop", &templates, &[Object::Secret("two".to_owned())], end)
@@ -260,7 +260,7 @@ fn the_nodes_files_may_say_what_openshift_tells_them() {
     let mut directory = Directory::default();
     directory.set_nodes(&all);
     assert_eq!((directory.nodes().len(), certificates(&directory)), (1, Some(1)));
-    // Nodes alone take nothing away.
+    // A set with Nodes only removes nothing else.
     directory.set_nodes(&Directory::from_objects(&[node], Completeness::Partial));
     assert_eq!(certificates(&directory), Some(1));
 }

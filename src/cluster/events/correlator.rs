@@ -335,7 +335,7 @@ mod tests {
             "repeated"
         );
         assert_eq!(correlator.due(start + WINDOW).unwrap().count, 6);
-        // Long after the last one it is news again.
+        // Long after the last one, it counts as a new event.
         assert_eq!(take(&mut correlator, event("shop", "api", 1), start + WINDOW * 2), "write");
     }
 
@@ -358,7 +358,7 @@ mod tests {
         };
         assert_eq!(written(&mut correlator, "loud", start), 20);
         assert_eq!(take(&mut correlator, event("quiet", "api", 1), start), "write");
-        // A minute later it has earned four more.
+        // A minute later, four more are allowed.
         let mut loud = |n: u64| take(&mut correlator, event("loud", "more", n), start + Duration::from_mins(1));
         let later: Vec<_> = (0..6).map(&mut loud).collect();
         assert_eq!(later, ["write", "write", "write", "write", "limited", "limited"]);

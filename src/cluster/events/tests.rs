@@ -28,7 +28,7 @@ fn api() -> Fake {
 /// More than a busy machine needs.
 const LONG: Duration = Duration::from_mins(1);
 
-/// Waits until the condition holds; what then does not hold is the caller's to tell.
+/// Waits until the condition holds or a minute has passed; the caller asserts what should hold.
 async fn eventually(condition: impl Fn() -> bool) {
     let end = std::time::Instant::now() + LONG;
     while !condition() && std::time::Instant::now() < end {
@@ -56,7 +56,7 @@ impl Bench {
         value.map_or(0, |value| value.parse().unwrap())
     }
 
-    /// Waits until so many of an outcome were counted.
+    /// Waits until this many of an outcome were counted.
     async fn counted(&self, outcome: &str, wanted: usize) {
         eventually(|| self.count(outcome) >= wanted).await;
         assert_eq!(self.count(outcome), wanted, "{outcome}: {}", self.metrics.encode());

@@ -175,7 +175,7 @@ async fn two_replicas_write_each_status_once() {
         replica.settles().await;
     }
     assert_eq!(fake.written("a"), 2, "{:?}", fake.asked());
-    // One that starts later knows of no version that holds. It says so, once, and the others leave it at that.
+    // A replica that starts later knows no version that holds. It says so once, and the others leave that status alone.
     let late = Replica::synced(&fake).await;
     eventually("its word", || {
         says(&fake, "a", "False", "nothing of it holds where pullgate started after")
@@ -365,7 +365,7 @@ fn of_what_still_holds_the_worse_word_stays() {
     ];
     for (at, said) in all.into_iter().enumerate() {
         let status = write(&Value::Null, Some(4), &problems, said, &Facts::default());
-        // As older versions have written it, and their CRD keeps it; and in words that nobody reads.
+        // As older versions wrote it and their CRD keeps it; and with a message that cannot be read.
         let (mut of_old, mut other_words) = (status.clone(), status.clone());
         let fields = of_old.as_object_mut().unwrap();
         assert!(fields.remove("inForce").is_some());

@@ -140,7 +140,7 @@ async fn changes_arrive_and_odd_objects_break_nothing() {
     assert_eq!(listed("odd").await, "");
     fake.delete("serviceaccounts", "shop", "a");
     eventually("the deletion", async || listed("a").await == "Some(Seen(None))").await;
-    // A list with odd objects is as good.
+    // A list with odd objects works too.
     let again = synced(&fake, SecretsAccess::None).await;
     let facts = again.facts("shop", &[template(&[], "b")], soon()).await;
     assert_eq!(tell(facts.service_accounts.get("b")), "there");
@@ -327,7 +327,7 @@ async fn the_last_snapshot_serves_while_the_api_server_is_away() {
         "the API server could not be reached when asked for ServiceAccounts"
     );
     assert!(cluster.ready().iter().all(|ready| ready.synced));
-    // Another watch cannot start, and says why.
+    // A watch that cannot start says why.
     let late = Cluster::Watched(Watched::start(&fake.client(), SecretsAccess::Get));
     assert!(!late.wait_synced(Instant::now() + Duration::from_millis(300)).await);
     eventually("it says why", async || {
@@ -472,7 +472,7 @@ async fn a_silent_api_server_is_not_believed() {
     let facts = cluster.facts("shop", &[], soon()).await;
     let again = async || cluster.reread(&facts, "shop", &[], &[Object::Namespace], soon()).await;
     fake.stop();
-    // It was heard of just now: what the watch has shown holds.
+    // The API server sent something just now: what the watch has shown holds.
     let kept = again().await;
     assert_eq!((tell(Some(&kept.namespace)), kept.unconfirmed), ("there", None));
     assert!(cluster.silence().is_some_and(|silence| silence < limits::API_SILENCE));
@@ -495,7 +495,7 @@ async fn a_silent_api_server_is_not_believed() {
     .await;
 }
 
-/// The timers of this process's connections to `port`, as `/proc/net/tcp` has them (`proc_net_tcp`): which one runs, and when it is due, in
+/// The timers of this process's connections to `port`, from `/proc/net/tcp` (`proc_net_tcp`): which one runs, and when it is due, in
 /// hundredths of a second.
 fn timers(port: u16) -> Vec<(String, u64)> {
     let remote = format!(":{port:04X}");
@@ -547,7 +547,7 @@ async fn pods_that_list_secrets_by_the_hundred_leave_room() {
             cluster.facts(&namespace, &templates, soon()).await
         }));
     }
-    // All that are sent are held back there.
+    // The API server holds back all answers.
     let began = std::time::Instant::now();
     while fake.all_gets() < limits::API_REQUESTS {
         assert!(began.elapsed() < LONG, "the limit is never reached: {}", fake.all_gets());
