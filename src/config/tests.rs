@@ -349,7 +349,7 @@ fn every_depth() {
     ] {
         assert_eq!(read(yaml).unwrap().depth, depth);
     }
-    // What sizes need is not for the settings to say.
+    // `sizes` is an internal depth that the settings may not set.
     refused(
         "depth: sizes\n",
         &["/etc/pullgate/config.yaml:1:8: unknown value \"sizes\"; known here: manifest, config, layers"],
@@ -655,7 +655,7 @@ mod files {
         again.send_replace(());
         looked().await;
         assert_eq!(count("settings_refused"), Some(2), "said again when somebody asks");
-        // A disk that is full leaves a file without its text.
+        // A full disk leaves an empty file.
         swap("4");
         looked().await;
         assert!(

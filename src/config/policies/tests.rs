@@ -379,7 +379,7 @@ async fn a_mounted_config_map_is_read_again_and_a_broken_one_keeps_the_last_good
     assert!(said.contains("a.yaml:4:14: spec.mode: unknown value \"Loud\""), "{said}");
     for line in [
         "reason=\"policies_refused\"} 1",
-        // As long as it lasts: the alert looks at it.
+        // As long as the problem lasts: the alert uses this.
         "pullgate_policies_refused{source=\"files\"} 1",
     ] {
         assert!(metrics.encode().contains(line), "{line}\n{}", metrics.encode());
@@ -390,7 +390,7 @@ async fn a_mounted_config_map_is_read_again_and_a_broken_one_keeps_the_last_good
     assert_eq!((held().as_str(), note.load().as_ref()), ("sixth", &None));
     assert!(metrics.encode().contains("pullgate_policies_refused{source=\"files\"} 0"));
 
-    // A folder that was full and is empty is a deployment half done.
+    // A folder that had files and is now empty is a half-finished rollout.
     mounted.publish("5", &[]);
     looked().await;
     assert_eq!(held(), "sixth");
@@ -403,7 +403,7 @@ async fn a_mounted_config_map_is_read_again_and_a_broken_one_keeps_the_last_good
     looked().await;
     assert_eq!((held().as_str(), note.load().as_ref()), ("sixth", &None));
 
-    // A disk that is full leaves a file without its text.
+    // A full disk leaves empty files.
     mounted.publish("7", &[("a.yaml", ""), ("b.yaml", &policy("seventh", ""))]);
     looked().await;
     assert_eq!(held(), "sixth");
