@@ -180,7 +180,7 @@ fn a_users_own_config_keeps_tokens_and_drops_empty_entries() {
     let auth = "MDAwMDAwMDAtMDAwMC0wMDAwLTAwMDAtMDAwMDAwMDAwMDAwOg==";
     let json = format!(r#"{{"auths":{{"a":{{"auth":"{auth}","identitytoken":"t"}}}}}}"#);
     assert_eq!(parse_user_config(json.as_bytes()), Ok(vec![("a".to_owned(), token)]));
-    // The kubelet knows nothing of the token.
+    // The kubelet does not know the token.
     let kubelets = credential("00000000-0000-0000-0000-000000000000", "");
     assert_eq!(parse_docker_config(json.as_bytes()), Ok(vec![("a".to_owned(), kubelets)]));
     let both = br#"{"auths":{"a":{"auth":"dTpw","identitytoken":"t"}}}"#;
@@ -201,7 +201,7 @@ fn secrets_by_type_and_key() {
         inspect(&secret(DOCKERCFG, r#"{"a":{"auth":"dTpw"}}"#)),
         Contents::Usable(entry)
     );
-    // A missing key is ignored without a word.
+    // A missing key is ignored silently.
     assert_eq!(inspect(&secret(DOCKERCONFIGJSON, "")), Contents::Usable(Vec::new()));
     assert_eq!(inspect(&secret(DOCKERCFG, "")), Contents::Usable(Vec::new()));
     for kind in ["Opaque", "kubernetes.io/basic-auth", "", "kubernetes.io/DockerConfigJson"] {
