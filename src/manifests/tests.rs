@@ -168,7 +168,7 @@ fn a_repository_is_read_as_it_is() {
         "{lines:#?}"
     );
     assert!(lines.last().unwrap().ends_with("(-v names them)"), "{lines:#?}");
-    // Kept to be known: the kustomization, the Node, and the Secret, though nobody can read it.
+    // Kept as facts: the kustomization, the Node, and the Secret, although it cannot be decrypted.
     assert_eq!(manifests.objects.len(), 3);
 
     let all = read_with(

@@ -57,7 +57,6 @@ fn deployment(image: &str) -> String {
     )
 }
 
-// Field cases 11 and 12.
 #[test]
 fn placeholders_of_files_are_filled_in_later() {
     for (image, later) in [
@@ -287,7 +286,6 @@ fn the_manager_of_a_kubebuilder_project() {
     }
 }
 
-// Field case 13.
 #[test]
 fn a_kustomization_of_the_set_names_the_image() {
     let app = deployment("app");
@@ -338,7 +336,7 @@ fn overlays_work_on_what_their_bases_leave() {
         ("over/kustomization.yaml", with),
     ]);
     assert_eq!(found, ["app -> reg.example/app:c"]);
-    // What it writes may be another tool's to fill in.
+    // Another tool may have to fill in what it writes.
     let flux = "resources: [a.yaml]\nimages: [{name: app, newName: reg.example/app, newTag: '${TAG}'}]\n";
     assert_eq!(
         texts(&[("a.yaml", &app), ("kustomization.yaml", flux)]),
@@ -455,7 +453,7 @@ fn transformers_and_configurations() {
         found[0].starts_with("app later: app by kustomize (transformer Pinner of "),
         "{found:?}"
     );
-    // Image volumes are images; other fields are where the configurations say so.
+    // Image volumes are images; other fields only if `configurations` say so.
     let volume =
         "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [], volumes: [{name: v, image: {reference: data}}]}\n";
     let images = "resources: [a.yaml]\nimages: [{name: data, newName: reg.example/data, newTag: '1'}]\n";
@@ -519,7 +517,7 @@ fn what_flux_adds_comes_on_top_of_what_was_built() {
     assert_eq!(names(&built)[0].0, "app -> app:1");
     set.names.settle_rendered(&mut built.subjects[0], None);
     assert_eq!(names(&built)[0].0, "app");
-    // The folder is a root still, and its file is reached from it alone.
+    // The folder is still a root, and its file is only reached from there.
     assert_eq!(set.names.roots(), std::slice::from_ref(&apps));
     assert!(set.names.only_from(&apps.join("a.yaml"), &[apps.clone()].into()));
 }

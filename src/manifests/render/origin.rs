@@ -224,7 +224,7 @@ mod tests {
             "the chart's version is the tag"
         );
         assert_eq!(of("other/thing:7"), None);
-        // What overrides a whole image is named, and so is the name where only the tag is overridden.
+        // A value that overrides the whole image is its origin; if only the tag is overridden, the name's value is.
         let over = layer("ci.yaml", json!({"image": {"repository": "mine", "tag": "5"}}));
         assert_eq!(
             found(&[over.clone(), values.clone()], "mine:5"),

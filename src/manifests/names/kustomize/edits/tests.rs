@@ -28,7 +28,7 @@ fn images_are_renamed_as_kustomize_does() {
         ("reg/app:1", entry("app", "x", "", "", ""), None),
         ("app:5000/sub", entry("app", "x", "", "", ""), None),
         ("reg:5000/app", entry("reg:5000/app", "", "2", "", ""), Some("reg:5000/app:2")),
-        // A tag that is to be filled in is none to kustomize.
+        // kustomize does not take a placeholder for a tag.
         ("app:${TAG}", entry("app", "", "2", "", ""), None),
         ("app:{tag}", entry("app", "", "2", "", ""), Some("app:2")),
         // A name is a regular expression.
@@ -102,7 +102,7 @@ fn patches_write_images_by_place() {
             json!([{"op": "replace", "path": "/spec/template/spec/containers", "value": [{"image": "new"}]}]),
             written("new"),
         ),
-        // A container that is put before it moves it on.
+        // A container inserted before it moves it.
         (
             json!([
                 {"op": "add", "path": at, "value": {"name": "first", "image": "other"}},
