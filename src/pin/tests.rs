@@ -75,7 +75,7 @@ fn what_has_a_digest_keeps_it_and_is_asked_by_its_tag() {
     assert_eq!(stayed, [Outcome::Pinned(None), Outcome::Pinned(None)]);
     let unknown = outcomes(&images, &Judgement::allowed(), Look::Taken);
     assert_eq!(unknown, [Outcome::Pinned(None), Outcome::Pinned(None)]);
-    // By another algorithm the same content has another digest.
+    // With another algorithm the same content has another digest.
     let long = format!("reg.test/a:1@sha512:{}", "0".repeat(128));
     assert_eq!(outcomes(&[&long], &found(&digest()), Look::Taken), [Outcome::Pinned(None)]);
 }
