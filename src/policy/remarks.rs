@@ -290,13 +290,13 @@ mod tests {
         for spec in [
             json!({"registries": {"allow": ["reg.corp/**", "docker.io/library/*"], "deny": ["docker.io/**"]}}),
             json!({"registries": {"allow": ["reg.corp/*", "reg.corp/**"]}, "tags": {"deny": ["latest", "*-dev"]}}),
-            // Between the two stands what takes away.
+            // A deny pattern is between the two.
             json!({"registries": {"allow": ["reg.corp/**", "reg.corp/team/app"], "deny": ["reg.corp/team/**"]}}),
             json!({"registries": {"allow": ["**", "reg.corp/team/**"], "deny": ["reg.corp/**", "reg.corp/team/old"]}}),
             json!({"match": {"kinds": ["Pod", "Deployment", "ReplicaSet"], "excludeKinds": ["Job", "CronJob"], "namespaces": ["prod-*"]}}),
         ] {
             let mut notes = notes(&spec);
-            // That is what the pair of patterns is about.
+            // This note is expected for that pair of patterns.
             notes.retain(|note| {
                 !(spec["registries"]["allow"][0] == "reg.corp/*" && note.contains("\"reg.corp/*\" changes nothing"))
             });

@@ -1,4 +1,4 @@
-//! By theme. What policies do to a look-up is tested with the plan.
+//! By topic. How policies affect a look-up is tested with the plan.
 
 mod export;
 mod matching;
@@ -63,7 +63,7 @@ fn circumstances(modes: &Modes) -> Circumstances<'_> {
     }
 }
 
-/// Policies that ask for labels of a namespace whose labels are not known.
+/// Policies with a namespace selector, in a namespace whose labels are not known.
 fn unsure(policies: &[Arc<Policy>]) -> Matching {
     let subject = Subject { labels: None, ..SHOP };
     Policies::new(policies.to_vec()).matching(&subject, &Requester::default(), circumstances(&Modes::default()))

@@ -1,4 +1,4 @@
-//! The exported expressions, run by another implementation of CEL and held against our own rules.
+//! The exported expressions, run by another implementation of CEL and compared with our own rules.
 
 use super::*;
 use crate::policy::export::{Exported, export};
@@ -23,7 +23,7 @@ fn evaluate(env: &Arc<Env>, expression: &str, inputs: &Value) -> Value {
     value.json().unwrap()
 }
 
-/// What an API server would make of a request: whether the policy is about it, and which rules break, with the message.
+/// What an API server would decide about a request: whether the policy applies, and which rules are violated, with the message.
 fn run(manifest: &Value, request: &Value, object: &Value, old: &Value) -> Option<Vec<(String, String)>> {
     let env = env();
     let mut inputs = json!({"request": request, "object": object, "oldObject": old, "variables": {}});
@@ -143,7 +143,7 @@ fn an_image_id_is_on_no_allow_list() {
     }
 }
 
-/// Rules on names and images to hold against them; the end-to-end tests have the API server decide the same.
+/// Name rules, and images to test them with; in the end-to-end tests, the API server decides the same cases.
 const NAMES: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/names.json"));
 
 #[test]
@@ -281,7 +281,7 @@ fn an_update_is_held_against_the_rules_where_ours_looks_again() {
         let (parent, key) = pointer.rsplit_once('/').unwrap();
         after.pointer_mut(parent).unwrap()[key] = value;
         let broken = run(&manifest, &nobody(), &after, &before).unwrap();
-        // By our own rules: of what the update does not leave alone.
+        // By our own rules, for what the update changes.
         let ours: Vec<String> = match extract(&after, Some(&before), "shop", &Kinds::default()) {
             Ok(workload) => {
                 let uses = workload.templates.into_iter().flat_map(|template| template.uses);
@@ -429,7 +429,7 @@ fn kinds_are_counted_by_who_made_the_object() {
         &account("replicaset"),
         &owned(pod(&["a:1"]), "apps/v1", "ReplicaSet")
     ));
-    // Whether a Job is a CronJob's, the API server does not know.
+    // The API server does not know whether a Job belongs to a CronJob.
     let only = exported(&json!({"match": {"excludeKinds": ["CronJob"]}, "tags": {"requireDigest": true}}));
     assert!(
         only.left_out.iter().any(|why| why.starts_with("Pods of Jobs (")),

@@ -6,7 +6,7 @@ fn labels(of: &[(&str, &str)]) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Whether a policy with this `match` is about a Deployment in `namespace`.
+/// Whether a policy with this `match` applies to a Deployment in `namespace`.
 fn about(matches: &Value, namespace: &str, of: &[(&str, &str)]) -> bool {
     let labels = labels(of);
     let subject = Subject {

@@ -38,7 +38,7 @@ fn patterns_are_held_against_the_normalised_name() {
         ("reg.corp/*", "reg.corp/a/b", false),
         ("reg.corp/**/app", "reg.corp/app", true),
         ("exa_mple.com/**", "exa_mple.com/a", true),
-        // A host is the same machine in any case, and no way around a list.
+        // A host's case does not matter, so it is no way around a list.
         ("reg.corp/**", "Reg.Corp/a", true),
         ("REG.corp:5000/**", "reg.corp:5000/a", true),
         ("reg.corp:5000/*", "REG.CORP:5000/a:1", true),

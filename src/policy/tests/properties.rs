@@ -201,7 +201,7 @@ proptest! {
         }).collect();
         let acts = audit.iter().any(|spec| spec["actions"].get("WillFail").is_some());
         for (cause, _, decision) in verdicts(&matching(&compiled(&audit)), &image) {
-            // On what no policy has an action for, the default stands.
+            // If no policy has an action for it, the default applies.
             let default = cause == Cause::TagNotFound && !(acts && compiled(&audit).len() == audit.len());
             if default && !acts {
                 prop_assert_eq!(decision.verdict, Verdict::Deny);

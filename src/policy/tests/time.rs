@@ -41,7 +41,7 @@ fn until_its_day_a_policy_warns_and_says_the_day() {
     );
     let after = decided("2027-01-15");
     assert_eq!((after.verdict, after.pending), (Verdict::Deny, None));
-    // Its actions as well.
+    // The same for its actions.
     let matching = |now: &str| matching_at(&[policy("p", &spec)], "", now);
     let missing = finding(Cause::TagNotFound, Outlook::WillFail);
     assert_eq!(matching("2026-12-01").decide(&missing, None).verdict, Verdict::Warn);
@@ -68,15 +68,15 @@ fn an_exemption_warns_in_its_last_week_and_ends() {
         "{message}"
     );
     assert_eq!(exempt("jane", "2027-01-15").unwrap().1.verdict, Verdict::Deny);
-    // Others have an end of their own, or none; of several the last counts.
+    // Other entries have their own end, or none; if several apply, the last end counts.
     assert!(exempt("joe", "2099-01-01").is_none());
     assert!(exempt("nobody", "2026-11-01").is_none());
     assert_eq!(exempt("nobody", "2026-12-01").unwrap().1.verdict, Verdict::Deny);
     assert!(exempt("jane", "2026-11-28").is_none());
-    // Who is exempt is counted in the last week, too.
+    // Exemptions are counted in their last week, too.
     let exempting = matching_at(&[policy("p", &spec)], "jane", "2027-01-10").exempting().len();
     assert_eq!(exempting, 1);
-    // A policy that only tries says nothing.
+    // A policy in Audit mode says nothing.
     let mut audit = spec.clone();
     audit["mode"] = "Audit".into();
     assert_eq!(decided(&audit, "jane", "2027-01-10").unwrap().1.verdict, Verdict::Allow);

@@ -36,7 +36,7 @@ fn the_cause_counts_before_the_outlook() {
     let verdict = |cause, outlook| decide(std::slice::from_ref(&one), &finding(cause, outlook)).verdict;
     assert_eq!(verdict(Cause::TagNotFound, Outlook::WillFail), Warn);
     assert_eq!(verdict(Cause::DigestNotFound, Outlook::WillFail), Deny);
-    // Softened: the cause's action stays, since the cause counts first.
+    // Softened: the cause's action still applies, because the cause takes precedence.
     assert_eq!(verdict(Cause::TagNotFound, Outlook::MayFail), Warn);
     assert_eq!(verdict(Cause::DnsFailure, Outlook::Unknown), Allow);
 }
@@ -77,7 +77,7 @@ fn the_severest_vote_wins_through_the_modes() {
         ),
         (vec![with("a", "Audit", "Deny")], Allow, "a", Deny),
         (vec![with("a", "Warn", "Allow"), with("b", "Audit", "Warn")], Allow, "b", Warn),
-        // Who has no action for it does not vote, whatever its mode.
+        // A policy without an action for it does not vote, whatever its mode.
         (
             vec![with("a", "Enforce", "Deny"), policy("b", &json!({"mode": "Audit"}))],
             Deny,
@@ -106,7 +106,7 @@ fn a_policys_mode_governs_what_it_says_and_nothing_else() {
         let finding = finding(Cause::TagNotFound, *outlook);
         assert_eq!(decide(&policies, &finding), Decision::by_default(&finding));
     }
-    // What it says goes through its mode.
+    // Its vote is limited by its mode.
     let timeout = decide(&policies, &finding(Cause::Timeout, Outlook::Unknown));
     assert_eq!(
         (timeout.verdict, timeout.policy.as_deref(), timeout.enforced),
@@ -130,7 +130,7 @@ fn what_no_policy_votes_on_follows_the_settings_mode() {
                 (verdict, None, voice, Deny)
             );
         }
-        // A policy is enforced all the same.
+        // The settings' mode does not weaken a policy.
         let matching = matching_in(std::slice::from_ref(&strict), &modes);
         assert_eq!(
             matching.decide(&finding(Cause::Timeout, Outlook::Unknown), None).verdict,
@@ -168,7 +168,7 @@ fn the_first_entry_that_selects_the_namespace_holds() {
     assert_eq!(of("shop", Some(&[("rollout", "done")])), Mode::Enforce);
     assert_eq!(of("shop", Some(&[("rollout", "not yet")])), Mode::Warn);
     assert_eq!(of("kube-system", Some(&[(NAME_LABEL, "kube-system")])), Mode::Audit);
-    // Where labels are not known, the strictest that is possible warns.
+    // If labels are not known, the strictest possible mode is limited to a warning.
     assert_eq!(of("shop", None), Mode::Warn);
     assert_eq!(of("", None), Mode::Warn);
     assert_eq!(Modes::default().of(&SHOP), Mode::Enforce);
@@ -204,12 +204,12 @@ fn who_writes_a_name_rule_has_voted_on_what_breaks_it() {
     assert_eq!(verdicts(&[list("list", "Enforce"), audit.clone()]), said("list", Deny));
     assert_eq!(verdicts(&[list("list", "Warn"), audit.clone()]), said("list", Warn));
     assert_eq!(verdicts(&[list("list", "Audit")]), said("list", Allow));
-    // A list in Audit mode denies nothing where another, enforced policy matches that says nothing of it.
+    // A list in Audit mode denies nothing, even if another, enforced policy matches that says nothing about it.
     assert_eq!(
         verdicts(&[list("list", "Audit"), policy("other", &json!({"tags": {"deny": ["x"]}}))]),
         said("list", Allow)
     );
-    // Its own action stands before the Deny that it would be.
+    // Its own action replaces the default Deny.
     let soft = policy(
         "soft",
         &json!({"registries": {"allow": ["reg.corp/**"]}, "actions": {"RegistryNotAllowed": "Warn"}}),
@@ -220,7 +220,7 @@ fn who_writes_a_name_rule_has_voted_on_what_breaks_it() {
         &json!({"registries": {"allow": ["reg.corp/**"]}, "actions": {"NotAllowed": "Allow"}}),
     );
     assert_eq!(verdicts(&[soft]), said("soft", Allow));
-    // Two lists: each says its own.
+    // Two lists: each raises its own finding.
     assert_eq!(
         verdicts(&[list("b", "Warn"), list("a", "Enforce")]),
         [("a".to_owned(), Deny), ("b".to_owned(), Warn)]
@@ -244,7 +244,7 @@ fn a_policy_that_may_be_about_it_brings_a_warning_at_most_and_takes_nothing_back
         decide(std::slice::from_ref(&strict), &finding(Cause::RateLimited, Outlook::Pulls)).verdict,
         Warn
     );
-    // What is denied without it stays denied, whatever it says.
+    // What is denied without the policy stays denied, whatever it says.
     assert_eq!(decide(&[strict], &will_fail()), Decision::by_default(&will_fail()));
     for spec in [
         json!({"actions": {"WillFail": "Allow"}}),
@@ -269,7 +269,7 @@ fn a_policy_that_may_be_about_it_brings_a_warning_at_most_and_takes_nothing_back
     // In Audit mode it says nothing.
     let audit = perhaps(json!({"registries": {"allow": ["reg.corp/**"]}, "mode": "Audit"}));
     assert_eq!(raised(&unsure(&[audit]), "nginx")[0].1.verdict, Allow);
-    // What it asks of platforms and sizes is not asked.
+    // Its demands on platforms and sizes do not count.
     let wants = perhaps(json!({"platforms": ["linux/arm64"], "size": {"max": "1Mi"}}));
     let matching = unsure(&[wants]);
     assert_eq!((matching.platforms(), matching.size_max()), (None, None));
