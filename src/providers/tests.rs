@@ -144,7 +144,7 @@ async fn answers_reach_as_far_as_they_say() {
 
 #[tokio::test]
 async fn answers_hold_as_long_as_they_say() {
-    // Default, answer, and how often two questions half a second apart are asked.
+    // Default, answer, and how often the plugin runs for two requests half a second apart.
     for (default, own, runs) in [
         ("1h", "", 1),
         ("100ms", "", 2),
@@ -292,7 +292,7 @@ async fn a_plugin_that_hangs_is_killed_with_what_it_started() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert!(!pids.iter().any(runs), "it still runs");
-    // Other images of its registries do not wait for it now, one of them later does.
+    // Other images of its registries do not wait for it now; later one of them does.
     let name = "a.example/y";
     let until = |why: &str| why.contains("does not wait for it");
     while !ask(&providers, name).await.unanswered.is_some_and(|why| until(&why)) {
@@ -391,7 +391,7 @@ async fn twenty_reviews_at_once_run_one_process() {
             .all(|provided| provided.plugins.len() == 1 && provided.unanswered.is_none())
     );
     assert_eq!(folder.runs(), 1);
-    // One whose answers are for an image each is asked for each, some at the same time.
+    // A plugin whose answers are for one image each runs for each image, a few at the same time.
     let folder = Folder::new();
     folder.script("each", &print(r#""cacheKeyType": "Image", "auth": {}"#));
     let providers = folder.providers(&plugin("each", "reg.example", "1h", ""));
