@@ -55,7 +55,7 @@ fn entry(file: Option<&str>, container: &str, findings: Vec<Finding>) -> Entry {
     }
 }
 
-/// One of each verdict in a file, one image by itself that could not be found out.
+/// One image of each verdict in a file, and one by itself that could not be checked.
 fn entries() -> Vec<Entry> {
     vec![
         entry(Some("./k8s/a, b%.yaml"), "fine", Vec::new()),
@@ -363,7 +363,7 @@ fn a_case_fails_where_the_command_would() {
         "{text}"
     );
     assert!(text.contains("./k8s/a, b%.yaml:23\nPullSecretMissing: "), "{text}");
-    // What is only warned of is told, and fails when it is asked for.
+    // Warnings are only output, and failures if asked for.
     assert!(text.contains("<system-out>PlatformMismatch: "), "{text}");
     let strict = junit::render(
         &Report {
