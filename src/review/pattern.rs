@@ -314,7 +314,7 @@ mod tests {
     use serde_json::json;
     use std::sync::LazyLock;
 
-    /// A pod of a `ReplicaSet` as the API server sends it, but for what is of no use here.
+    /// A pod of a `ReplicaSet` as the API server sends it, without what does not matter here.
     fn pod(uid: &str, name: &str, token: &str, image: &str) -> String {
         json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": {
             "uid": uid, "kind": {"group": "", "version": "v1", "kind": "Pod"}, "name": name, "namespace": "shop", "operation": "CREATE",
@@ -433,7 +433,7 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(4000))]
-        /// Whatever else a body that fits may be: it is read as the first one, with the names that were found.
+        /// Any body that fits is parsed like the first one, except for the names that were found.
         #[test]
         fn what_fits_is_read_the_same(
             edits in prop::collection::vec((0_usize..2000, 0_usize..4, prop::sample::select(b"\"\\{}[],:a0~ \n\x7f\xc3".to_vec())), 1..4),
