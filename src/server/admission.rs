@@ -392,7 +392,7 @@ fn close(mut response: Response) -> Response {
 mod tests {
     use super::*;
 
-    /// 200 KiB are announced: 1 KiB comes at once, so much at a time after that, each later than the one before.
+    /// Announces 200 KiB: 1 KiB comes at once, then `part` bytes at a time, each `after` the one before.
     fn request(part: usize, after: Duration) -> Request {
         const LENGTH: usize = 200 << 10;
         let parts = futures_util::stream::unfold(0, move |come| async move {
@@ -438,7 +438,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_was_only_read_late_keeps_its_place() {
-        // Later than is allowed, and there when it is looked at once more.
+        // Later than allowed, but there on the second look.
         let late = request(LENGTH_OF_ALL, Duration::from_millis(1100));
         assert_eq!(answered(late).await, (StatusCode::OK, StatusCode::OK));
     }

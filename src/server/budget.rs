@@ -275,7 +275,7 @@ mod tests {
             () = arriving => {}
             place = waiting => panic!("{place:?} while the first goes on"),
         }
-        // It stopped four seconds later.
+        // It stopped arriving four seconds later.
         drop(busy);
     }
 }

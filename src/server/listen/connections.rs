@@ -127,7 +127,7 @@ mod tests {
         let (half, mute) = (all.join(), all.join());
         half.connection.progress.set(Phase::Greeting);
         tokio::time::advance(MUTE).await;
-        // The next request of a kept connection is on its way: however old that is, it has just begun.
+        // The next request of a kept connection has just begun, however old the connection is.
         old.connection.progress.set(Phase::Head);
         let gone = |guard: &Guard<'_>| !all.all().contains_key(&guard.number);
         assert_eq!(all.evict(MUTE, SILENT), Slot::Free);

@@ -105,7 +105,7 @@ async fn the_third_review_of_a_template_need_not_be_read() {
         assert_eq!(response(&reply)["uid"], uid);
         assert_eq!(response(&reply)["allowed"], true);
     }
-    // One that has an image is none of them, nor is any once what they rest on has changed.
+    // A pod with an image is not a repetition, nor is any pod once the policies have changed.
     let other = pod("u-5", &[json!({"name": "c", "image": "Bad/Name"})]);
     assert!(handler.repeat(&other, soon()).await.is_none());
     assert_eq!(response(&handler.review(other, soon()).await)["allowed"], false);

@@ -1,4 +1,4 @@
-//! Years, and accidents. The order is random, and the same in every run.
+//! Years of operation, with accidents. Their order is random, and the same in every run.
 
 use super::fake::{DAY, Fake, elapse, settle};
 use crate::server::tls::Validity;
@@ -19,8 +19,8 @@ impl Dice {
     }
 }
 
-/// Four years, one replica's round at a time: whoever serves something that has not ended is taken, after every single write, even
-/// one that was cut off from the API server for two months.
+/// Four years, one replica's round at a time. After every single write, the API server accepts every replica that serves a certificate
+/// which has not expired, even one that was cut off from it for two months.
 #[tokio::test]
 async fn in_years_of_renewals_and_rotations_no_served_certificate_is_ever_refused() {
     let fake = Fake::new().await;
@@ -53,7 +53,7 @@ async fn in_years_of_renewals_and_rotations_no_served_certificate_is_ever_refuse
             }
             assert!(!fresh || replicas[at].readiness()().is_ok());
             for (which, replica) in replicas.iter().enumerate() {
-                // Cut off for so long that its own time is over.
+                // Cut off for so long that its certificate has expired.
                 let served = Validity::of(&replica.certificate().leaf().unwrap()).unwrap();
                 let over = served.not_after < fake.now() && cut_off[which] > 0;
                 assert!(over || fake.takes(replica).is_ok(), "{which}: {:?}", fake.takes(replica));
@@ -68,8 +68,8 @@ async fn in_years_of_renewals_and_rotations_no_served_certificate_is_ever_refuse
     assert_eq!(fake.held().strange, [""; 0]);
 }
 
-/// The shortest lifetimes that the settings admit: three rotations of the CA in every few minutes, looks that come late, a replica that is cut
-/// off for as long as its certificate holds. What is served and has not ended is taken, after every look.
+/// The shortest lifetimes that the settings admit: three rotations of the CA every few minutes, late rounds, a replica that is cut off for
+/// as long as its certificate is valid. After every round, every served certificate that has not expired is accepted.
 #[tokio::test]
 async fn with_lifetimes_of_a_minute_no_served_certificate_is_refused() {
     let lifetimes = Lifetimes {
@@ -199,7 +199,7 @@ async fn whatever_is_broken_heals_within_three_looks_of_each_replica() {
             assert_eq!(replica.certificate().check(), Ok(()), "accident {accident}: {what:?}");
             assert_eq!(fake.takes(replica), Ok(()), "accident {accident}: {what:?}");
         }
-        // And there is peace.
+        // Then nothing is written any more.
         let writes = fake.all_writes();
         heal(&mut replicas, &mut dice).await;
         assert_eq!(fake.all_writes(), writes, "accident {accident}: {what:?}");

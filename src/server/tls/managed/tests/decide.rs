@@ -1,4 +1,4 @@
-//! What is to be done, case by case, without any API server.
+//! What to do, case by case, without an API server.
 
 use crate::cluster::SecretData;
 use crate::server::tls::Validity;
@@ -92,7 +92,7 @@ fn a_fresh_secret_is_kept_until_its_time() {
         (91, Step::Leaf(Why::Ended)),
         (-1, Step::Create(Why::NotYet)),
         (-3000, Step::Create(Why::NotYet)),
-        // The CA is due as well, but a certificate that has ended comes first.
+        // The CA is due as well, but an expired certificate comes first.
         (600, Step::Leaf(Why::Ended)),
         (800, Step::Create(Why::Ended)),
         (30_000, Step::Create(Why::Ended)),
@@ -142,7 +142,7 @@ fn only_the_spoilt_part_is_made_again() {
         assert_eq!(unusable(&decided(&with(&data, changes), &nothing(), NOW)), expected, "{what}");
     }
     for (what, changes, expected) in [
-        // Without its CA a certificate is as good as none.
+        // Without its CA, a certificate is useless.
         ("ca.crt gone", &[(TRUST, &b""[..])][..], Step::Create(Why::Unchained)),
         ("ca.crt garbage", &[(TRUST, garbage)], Step::Create(Why::Unchained)),
         (
@@ -216,7 +216,7 @@ fn a_ca_rotates_in_steps_that_never_leave_a_certificate_untrusted() {
     assert_eq!(contents.trust.certificates().len(), 2);
     assert_eq!(two.get(CERTIFICATE), first.get(CERTIFICATE), "nothing that is served changes");
     assert_eq!(two.get(AUTHORITY_KEY), first.get(AUTHORITY_KEY));
-    // As long as a bundle lacks the new one, nothing happens, and renewals are the old one's.
+    // As long as a bundle lacks the new CA, nothing happens, and the old CA signs renewals.
     assert_eq!(decided(&two, &nothing(), day), Step::Keep);
     assert_eq!(decided(&two, &old, day), Step::Keep);
     assert_eq!(decided(&two, &old, day + 55 * DAY), Step::Leaf(Why::Due));
@@ -289,7 +289,7 @@ fn other_names_are_added_and_the_next_renewal_drops_them() {
     assert!(!holds(&later, "a.example") && holds(&later, NAME));
 }
 
-/// A CA that signs under another name (brought by somebody) cannot be signed for, so a new CA is made.
+/// pullgate cannot sign for a CA with another name (brought in by somebody), so it makes a new CA.
 #[test]
 fn a_certificate_never_outlives_its_ca_and_a_strange_ca_is_replaced() {
     let data = fresh();
@@ -329,7 +329,7 @@ fn a_new_ca_trusts_what_was_trusted_for_an_hour() {
     assert_eq!(contents.until, Some(NOW + 3600));
     assert_eq!(decided(&new, &nothing(), NOW + 3600), Step::Keep);
     assert_eq!(decided(&new, &nothing(), NOW + 3601), Step::Retire);
-    // What has ended is not carried along, and never more than a few are.
+    // Expired CAs are not carried along, and never more than a few others.
     let ended = make(&Step::Create(Why::Ended), Some(&data), NOW + 800 * DAY);
     assert_eq!(Contents::read(&ended).trust.certificates().len(), 1);
     let mut many = data;
@@ -355,7 +355,7 @@ fn what_is_registered_is_what_the_secret_says_and_only_while_it_is_sound() {
         entry(3, b""),
         entry(4, b"garbage"),
         entry(5, &two),
-        // The same, written otherwise.
+        // The same CAs in another form.
         entry(6, &[b"a word before\n\n", trust.as_slice(), trust.as_slice()].concat()),
         entry(7, fresh().get(TRUST)),
         entry(
@@ -476,7 +476,7 @@ fn bundles_and_certificates_are_held_against_each_other_as_the_api_server_does()
         assert_eq!(said, expected.map_err(str::to_owned), "{name} {now}");
     }
     assert!(verify(&leaf, &nothing(), NAME, NOW).is_err());
-    // The library would take an anchor that has ended; Go does not.
+    // The library would accept an expired anchor; Go does not.
     let period = |days: i64| Validity {
         not_before: NOW,
         not_after: NOW + days * DAY,

@@ -84,7 +84,7 @@ impl Fake {
         self.replica_for(&[], Lifetimes::default())
     }
 
-    /// One that takes no date on trust, as in life.
+    /// A replica that doubts dates, as in production.
     pub(super) fn replica_that_doubts(&self) -> Managed {
         let mut replica = self.replica();
         replica.clock = Clock::default();
@@ -119,7 +119,7 @@ impl Fake {
             Some(json!({"metadata": {"name": "pullgate", "resourceVersion": held.version.to_string()}, "webhooks": webhooks}));
     }
 
-    /// As `kubectl edit` does it: a bundle of ours by hand.
+    /// Overwrites a bundle of ours, as with `kubectl edit`.
     pub(super) fn spoil_bundle(&self, pem: &[u8]) {
         let mut held = self.held();
         held.version += 1;
@@ -163,7 +163,7 @@ impl Fake {
         Bundle::parse(&self.secret(contents::TRUST))
     }
 
-    /// The next reads of the Secret wait until so many are there.
+    /// The next reads of the Secret wait until this many have arrived.
     pub(super) fn gather(&self, replicas: usize) {
         self.held().gathered = Some(Arc::new(Barrier::new(replicas)));
     }
@@ -180,7 +180,7 @@ impl Fake {
         self.held().writes.values().sum()
     }
 
-    /// Whether the API server takes what this replica serves, at this moment.
+    /// Whether the API server accepts what this replica serves at this moment.
     pub(super) fn takes(&self, replica: &Managed) -> Result<(), String> {
         let served = replica.certificate.leaf().ok_or("nothing is served")?;
         verify(&served, &self.bundle(0), SERVER, self.now())

@@ -60,7 +60,7 @@ async fn the_first_replica_makes_all_and_the_next_takes_it() {
     for line in [
         format!("pullgate_certificate_authority_expiry_timestamp_seconds {}", NOW + 730 * DAY),
         format!("pullgate_certificate_expiry_timestamp_seconds {}", NOW + 90 * DAY),
-        // It begins an hour before, for clocks that are behind.
+        // It is valid from an hour ago, for clocks that are behind.
         format!("pullgate_certificate_lifetime_seconds {}", 90 * DAY + 3600),
         r#"pullgate_certificate_renewals_total{step="create",reason="absent"} 1"#.to_owned(),
         r#"pullgate_certificate_renewals_total{step="registration",reason="differs"} 1"#.to_owned(),
@@ -131,7 +131,7 @@ async fn a_new_ca_signs_only_after_its_time_in_every_bundle() {
     settle(&mut replica).await;
     let first = fake.trust();
     fake.pass(428 * DAY);
-    // Its certificate has ended by now; that of the same CA is taken at once.
+    // Its certificate has expired by now; a new one of the same CA is served at once.
     settle(&mut replica).await;
     ready(&replica);
     let before = leaf(&replica);
@@ -175,7 +175,7 @@ async fn a_deleted_secret_is_recreated_and_no_replica_is_left_behind() {
     settle(&mut replicas[0]).await;
     assert_eq!(fake.bundle(0).certificates().len(), 2);
     assert!(fake.bundle(0).holds(&old.certificates()[0]));
-    // Neither has the new certificate yet, and both are still taken.
+    // Neither serves the new certificate yet, and both are still accepted.
     for replica in &replicas {
         assert_eq!(leaf(replica), before);
         assert_eq!(fake.takes(replica), Ok(()));
@@ -356,7 +356,7 @@ async fn a_right_that_is_missing_is_named_and_takes_nothing_that_works() {
         "{}",
         fresh.metrics.encode()
     );
-    // The registration cannot be read and the Secret is another: nobody knows whether that would be taken.
+    // The registration cannot be read, and the Secret is a different one: nobody knows whether it would be accepted.
     refuse("GET configuration");
     fake.held().secret = None;
     settle(&mut fresh).await;
@@ -392,7 +392,7 @@ async fn somebody_elses_secret_is_not_written_to() {
         assert!(why(&replica).contains(expected), "{}", why(&replica));
         assert_eq!(fake.count("PUT secret 201"), writes);
     }
-    // An empty one that the chart made is taken, and what else it says stays.
+    // An empty one that the chart made is filled, and its other contents stay.
     let mut replica = fake.replica();
     fake.held().secret = Some(json!({
         "metadata": {"name": "pullgate-tls", "resourceVersion": "x", "labels": {"app.kubernetes.io/managed-by": "Helm"}},
@@ -413,7 +413,7 @@ async fn a_helper_that_writes_the_bundle_too_is_not_fought() {
     settle(&mut replica).await;
     assert!(why(&replica).ends_with("has annotations of cert-manager, which also writes its caBundle: remove them"));
     assert_eq!(fake.count("PATCH configuration 200"), 0);
-    // One that does not say so is written against ten times, and then once a minute.
+    // If something rewrites the bundle without saying so, it is corrected ten times, and then once a minute.
     let other = Fake::new().await;
     let mut replica = other.replica();
     replica.registration_writes = Budget::new();
