@@ -173,7 +173,7 @@ mod tests {
     /// All tests share the counter.
     static COUNTING: Mutex<()> = Mutex::new(());
 
-    /// Writes when it is let.
+    /// Writes only once it is allowed to.
     struct Stuck {
         go: mpsc::Receiver<()>,
         written: Arc<Mutex<Vec<u8>>>,
@@ -191,7 +191,7 @@ mod tests {
         }
     }
 
-    /// A disk without room.
+    /// A full disk.
     struct Full;
 
     impl Write for Full {
@@ -233,7 +233,7 @@ mod tests {
             (&lines).write_all(line(number).as_bytes()).unwrap();
         }
         let missed = usize::try_from(dropped().get() - before).unwrap();
-        // The thread may have taken what there was at first, and holds it.
+        // The thread may have taken the first lines, and be stuck with them.
         assert!((sent / 3 - 2..=sent / 3 * 2 + 2).contains(&missed), "{missed}");
         // From here on everything is written.
         drop(go);
