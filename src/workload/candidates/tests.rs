@@ -83,7 +83,7 @@ fn virtual_nodes_are_counted_where_pods_may_land_on_them() {
         (json!({}), 2),
         (json!({"nodeSelector": {"type": "virtual-kubelet"}}), 1),
         (json!({"nodeName": "fargate"}), 1),
-        // Nothing else admits it: whether the taint will be tolerated matters no more.
+        // No other node admits it, so it no longer matters whether the taint is tolerated.
         (json!({"nodeSelector": {"pool": "azure"}}), 1),
         (json!({"tolerations": [{"operator": "Exists"}]}), 3),
         (json!({"nodeSelector": {"zone": "a"}}), 0),
@@ -162,7 +162,7 @@ fn affinity_terms() {
         "arm",
         "gpu",
     );
-    // An absurd affinity is taken to admit all.
+    // An absurdly large affinity is assumed to admit all.
     let many: Vec<String> = (0..2000).map(|n| n.to_string()).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     check(&expression("zone", "In", &many), "amd arm win soft", "gpu cordoned down");
@@ -242,7 +242,7 @@ fn a_daemon_set_tolerates_what_its_controller_adds() {
     assert_eq!(found(&json!({}), Spread::Every), "starting full");
     assert_eq!(found(&json!({"hostNetwork": true}), Spread::Every), "starting full offline");
     assert_eq!(found(&json!({"hostNetwork": true}), Spread::Some), "");
-    // The controller looks at taints even where the template names a node.
+    // The controller checks taints even if the template names a node.
     check_spread(&json!({"nodeName": "gpu"}), Spread::Every, "", "gpu");
 }
 
@@ -284,7 +284,7 @@ fn platforms_that_selectors_name() {
             ),
             "linux/amd64 linux/arm64 windows/amd64 windows/arm64",
         ),
-        // A term that names none admits any.
+        // A term that names no architecture admits any.
         (
             affinity(
                 &json!([{"matchExpressions": [{"key": "kubernetes.io/arch", "operator": "In", "values": ["amd64"]}]},

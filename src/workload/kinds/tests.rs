@@ -11,7 +11,7 @@ fn every_path_of_the_table_is_a_route() {
             seen.push((row.group, *kind));
         }
     }
-    // Pods of two sorts, or below two prefixes.
+    // Kinds with two sorts of pods, or with pods below two prefixes.
     let mut twice: Vec<_> = seen
         .iter()
         .filter(|one| seen.iter().filter(|other| other == one).count() > 1)

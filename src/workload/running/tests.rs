@@ -188,7 +188,7 @@ fn other_secrets_or_another_account_say_nothing() {
         let workload = extract(&new, Some(&old), "ns", &Kinds::default()).unwrap();
         assert_eq!(ran(&workload), [""; 0], "{path}: {value}");
     }
-    // What chooses nodes may differ, and the account's default may be written.
+    // Node selection may differ, and the default account may be written out.
     let mut new = with_image(&old, "reg.example/a:2");
     new["spec"]["template"]["spec"]["nodeSelector"] = json!({"a": "b"});
     new["spec"]["template"]["spec"]["serviceAccount"] = json!("default");

@@ -34,10 +34,10 @@ fn object(api_version: &str, kind: &str, fields: &[(&str, Value)]) -> Value {
     object
 }
 
-/// How sure what is found may be.
+/// How certain a finding may be.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Sure {
-    /// As sure as in a Deployment.
+    /// As certain as in a Deployment.
     Yes,
     /// Another image may run.
     Image,
@@ -56,7 +56,7 @@ fn sure(nature: &Nature) -> Sure {
     }
 }
 
-/// Kind, the path of a `PodSpec`, how sure.
+/// Kind, the path of a `PodSpec`, how certain.
 const POD_SPECS: &[(&str, &str, &str, Sure)] = &[
     ("argoproj.io/v1alpha1", "Rollout", "spec.template.spec", Sure::Yes),
     (
@@ -184,7 +184,7 @@ const POD_SPECS: &[(&str, &str, &str, Sure)] = &[
     ),
 ];
 
-/// Kind, the path of an image by itself, how sure.
+/// Kind, the path of an image by itself, how certain.
 const IMAGES: &[(&str, &str, &str, Sure)] = &[
     (
         "argoproj.io/v1alpha1",

@@ -1,4 +1,4 @@
-//! What sets custom kinds apart.
+//! How custom kinds differ.
 
 use super::*;
 use crate::workload::{Configured, PodNeeds, Route, Scope, Template};
@@ -184,7 +184,7 @@ fn the_autoscaler_of_a_ray_cluster_is_in_the_head_pod() {
         let template = with_uses.next().expect("the autoscaler");
         (sure(&template.nature), template.needs.pull_secrets)
     };
-    // Without autoscaling nothing runs it.
+    // Without autoscaling, nothing runs the autoscaler's image.
     assert_eq!(scaler(&cluster), (Sure::Image, vec!["head".to_owned()]));
     cluster["spec"]["enableInTreeAutoscaling"] = json!(true);
     assert_eq!(scaler(&cluster), (Sure::Yes, vec!["head".to_owned()]));
@@ -329,7 +329,7 @@ fn a_kind_of_the_settings_may_belong_to_the_whole_cluster() {
         scope: Some(Scope::Cluster),
         ..fleet.clone()
     };
-    // As `check -f` reads it: every object has been given the namespace that stands in.
+    // As `check -f` reads it: every object has been given a default namespace.
     let object = json!({"apiVersion": "example.com/v1", "kind": "Fleet", "metadata": {"name": "a", "namespace": "default"},
         "spec": {"pod": {"containers": [{"name": "c", "image": "x"}]}}});
     let namespace = |kind: Configured| {
@@ -408,7 +408,7 @@ fn the_settings_add_kinds_and_replace_paths() {
     assert!(!Kinds::default().judged_for_sure("argoproj.io/v1alpha1", "Rollout"));
 }
 
-/// Objects made to cost: what is repeated for every template must not grow with their number.
+/// Objects made to be expensive: what is repeated for every template must not grow with their number.
 #[test]
 fn hostile_objects_do_not_multiply() {
     let long = "n".repeat(1 << 20);

@@ -1,4 +1,4 @@
-//! The kinds that repositories showed, and objects within objects.
+//! Kinds found in real repositories, and objects within objects.
 
 use super::*;
 use crate::workload::{Configured, Route};
