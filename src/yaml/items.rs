@@ -136,7 +136,7 @@ fn from_json(chunk: &Chunk<'_>, take: Take<'_>) -> Option<Result<(), YamlError>>
 mod tests {
     use super::super::{Found, LONG, each as read_each, manifests};
 
-    /// What is found one by one, with the line of each image.
+    /// What is read one by one, with the line of each image.
     fn read(text: &str) -> (Vec<(String, usize, usize)>, Vec<String>) {
         let (mut found, mut errors) = (Vec::new(), Vec::new());
         read_each(text, &|_| true, &mut |one| match one {

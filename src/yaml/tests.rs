@@ -213,7 +213,7 @@ proptest::proptest! {
     }
 }
 
-/// The values, where nothing may be wrong.
+/// The values of a text without errors.
 fn taken(text: &str) -> Vec<Value> {
     let parsed = manifests(text);
     assert_eq!(parsed.errors, [], "{text}");
@@ -222,7 +222,7 @@ fn taken(text: &str) -> Vec<Value> {
 
 #[test]
 fn what_kubectl_takes_is_taken() {
-    // Each was read by k8s.io/apimachinery's decoder 0.37.2 to the same value.
+    // k8s.io/apimachinery's decoder 0.37.2 gave the same value for each.
     let comments = "  # a comment that is long enough to be looked at twice\n".repeat(400);
     assert_eq!(taken(&format!("a:\n{comments}  b: 1\n")), [json!({"a": {"b": 1}})]);
     assert_eq!(taken(&format!("a:\n  b: # c\n{comments}    c\n")), [json!({"a": {"b": "c"}})]);
@@ -270,7 +270,7 @@ fn places_behind_a_continued_scalar_are_those_of_the_text() {
     };
     let edited = append(text, &parsed, &[addition]).unwrap();
     assert_eq!(edited.text, "a: \"x\ny\nz\"\nimage: nginx:1@sha256:0\n");
-    // A quote that nothing closes is still an error, at its line.
+    // A quote that is never closed is still an error, at its line.
     let broken = manifests("a: 1\nb: \"x\nc: 2\nd: 3\n");
     assert_eq!(broken.errors.len(), 1, "{broken:?}");
 }

@@ -219,7 +219,7 @@ proptest! {
         let edited = append(&text, &parsed, &additions).unwrap();
         prop_assert_eq!(&edited.left, &[]);
         prop_assert_eq!(&edited.text, &marked.replace('^', MORE));
-        // By itself: what is read is what was there, and more at the end of those alone.
+        // Checked independently: the values are the same, except for what was added at the end of those images.
         let again = super::manifests(&edited.text);
         for (before, after) in parsed.documents.iter().zip(&again.documents) {
             let (before, after) = (before.value["spec"].as_array().unwrap(), after.value["spec"].as_array().unwrap());
