@@ -176,14 +176,12 @@ pub async fn run(args: Args, verbose: u8) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(code))
 }
 
-/// The result.
 #[derive(Debug)]
 struct Done {
     /// For standard output.
     printed: String,
     /// For standard error, one sentence each.
     said: Vec<String>,
-    /// The exit code.
     code: u8,
 }
 
@@ -444,7 +442,6 @@ async fn check(mut args: Args, verbose: u8) -> anyhow::Result<Done> {
 
 /// What goes to standard output.
 enum Printed {
-    /// A report.
     Report(String),
     /// Nothing, since all reports go to files; the counts.
     Nothing(String),

@@ -109,7 +109,7 @@ impl NodeSource {
         self.cluster || !self.nodes.is_empty()
     }
 
-    /// The nodes, and OpenShift's objects if there are any.
+    /// Reads the nodes, and OpenShift's objects if there are any.
     async fn read(self, settings: &Settings) -> anyhow::Result<(Arc<Vec<Node>>, Option<Objects>)> {
         if self.cluster {
             let cluster: Cluster = engine::connect(self.kubeconfig, self.context, settings).await?;

@@ -295,7 +295,7 @@ fn fault_clause(kind: FaultKind) -> &'static str {
     }
 }
 
-/// All of it for people.
+/// All of it as text.
 pub(super) fn text(image: &str, reference: Option<&str>, pulls: &[Pulled]) -> String {
     let mut out = String::new();
     let image = escape(image);

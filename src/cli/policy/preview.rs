@@ -82,7 +82,6 @@ struct Row {
     images: Vec<Image>,
 }
 
-/// One image.
 #[derive(Debug, Serialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(rename_all = "camelCase")]
 #[expect(clippy::struct_field_names, reason = "its name in the report")]

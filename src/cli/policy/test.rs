@@ -54,7 +54,6 @@ struct Summary {
     failed: usize,
 }
 
-/// One case.
 #[derive(Debug, Serialize)]
 struct Outcome {
     file: String,
