@@ -144,7 +144,7 @@ impl Cluster {
         }
     }
 
-    /// The cluster's `CustomResourceDefinition`s, each reduced to its group, names, scope and schemas by whoever reads them. Read-only.
+    /// The cluster's `CustomResourceDefinition`s, whole. Read-only.
     ///
     /// # Errors
     /// A clause: why they cannot be listed.

@@ -21,7 +21,6 @@ use tokio::time::Instant;
 const QUEUE: usize = 256;
 /// The wait after a failure, doubled with each further one.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
-/// The longest wait.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
 /// How long to write no Events to a namespace that has refused one: somebody has to change a role or a quota first.
 const REFUSED_WAIT: Duration = Duration::from_mins(5);

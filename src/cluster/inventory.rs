@@ -20,7 +20,6 @@ pub struct Inventory {
     problems: Vec<String>,
 }
 
-/// One list.
 #[derive(Debug)]
 struct List {
     api_version: String,

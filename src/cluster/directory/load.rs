@@ -121,7 +121,6 @@ pub struct WatchedDirectory {
     folder: Option<Folder>,
 }
 
-/// A watched folder.
 #[derive(Debug)]
 struct Folder {
     path: PathBuf,

@@ -1,5 +1,5 @@
 //! Deduplicates and rate-limits Events: repetitions are counted in one Event, and each namespace and all of them together have a
-//! rate. Pure but for the time, which the caller passes in.
+//! rate. Pure: the caller passes in the time.
 
 use super::{EventReason, Regarding, ReviewEvent};
 use jiff::Timestamp;

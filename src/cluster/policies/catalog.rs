@@ -26,7 +26,6 @@ pub(super) const COUNTS: Duration = Duration::from_mins(1);
 #[derive(Debug, Default)]
 pub(super) struct Catalog(BTreeMap<String, Entry>, RandomState);
 
-/// One policy.
 #[derive(Debug)]
 struct Entry {
     uid: String,

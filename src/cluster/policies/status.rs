@@ -1,4 +1,4 @@
-//! The status of a policy: the condition `Accepted`. Pure but for the time of a transition.
+//! The status of a policy: the condition `Accepted`. Pure, except for the time of a transition.
 
 use crate::image::escape;
 use crate::policy::{Policy, Problem};
