@@ -119,7 +119,6 @@ struct Envelope<'a> {
     request: Option<Request<'a>>,
 }
 
-/// A request.
 #[derive(Default)]
 struct Request<'a> {
     fields: Map<String, Value>,
