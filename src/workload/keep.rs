@@ -262,8 +262,8 @@ impl Keep {
         self.elements.as_deref().or_else(|| self.mounts.then(|| &*MOUNTS_ONLY))
     }
 
-    /// Reads these parts of a value. Levels below the 100th are passed over; the error begins with [`TOO_MUCH`] where what is left is more
-    /// than may be held in memory.
+    /// Reads these parts of a value. Levels below the 100th are skipped; the error begins with [`TOO_MUCH`] if the parts take more memory than
+    /// allowed.
     pub fn read<'de, D: Deserializer<'de>>(&self, deserializer: D) -> Result<Value, D::Error> {
         let all = Level {
             keep: self,

@@ -20,7 +20,6 @@ pub struct ImageStreams {
     hidden: BTreeSet<(String, String)>,
 }
 
-/// An image stream.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 struct Stream {
     /// `lookupPolicy.local`: pods may name it as if it were a repository.
