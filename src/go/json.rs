@@ -246,7 +246,7 @@ pub(crate) fn only<'a, T: Deserialize<'a> + Default>(text: &'a str) -> Option<T>
     serde_json::from_str::<Option<T>>(text).ok().map(Option::unwrap_or_default)
 }
 
-/// `text` with U+FFFD for every escape that is half of a pair; `None` where there is none.
+/// `text` with U+FFFD for every escape that is half of a pair; `None` if there is none.
 fn mended(text: &str) -> Option<String> {
     let mut mended = String::new();
     let mut rest = text;
