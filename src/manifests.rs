@@ -161,7 +161,7 @@ pub struct Manifests {
     pub objects: Vec<Manifest>,
     /// The texts, in order; empty unless asked for.
     pub texts: Vec<Text>,
-    /// What was passed over, and other remarks on files.
+    /// What was skipped, and other remarks on files.
     pub notes: Notes,
     /// What should have been read and could not be.
     pub errors: Vec<Problem>,

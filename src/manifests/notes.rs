@@ -11,7 +11,7 @@ const LINES: usize = 8;
 /// How many notes of one kind are listed with their reasons.
 const NAMED: usize = 3;
 
-/// Why something was passed over, or is remarkable.
+/// Why something was skipped, or is worth a remark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Passed {
     /// A template of a Helm chart.

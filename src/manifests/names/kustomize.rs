@@ -367,7 +367,7 @@ fn list<'a>(value: &'a Value, field: &str) -> &'a [Value] {
     value.get(field).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-/// What stands at a path such as `spec.containers[0]`.
+/// The value at a path such as `spec.containers[0]`.
 pub(in crate::manifests) fn at<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
     path.split('.')
         .filter(|step| !step.is_empty())

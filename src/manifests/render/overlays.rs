@@ -39,7 +39,7 @@ impl Overlay {
         &self.wrapper
     }
 
-    /// The files that it is made of.
+    /// The files that it is built from.
     pub(super) fn files(&self) -> Vec<PathBuf> {
         std::iter::once(self.folder.clone())
             .chain(self.tree.files().map(Path::to_owned))

@@ -26,7 +26,7 @@ pub(super) enum Step {
 #[derive(Debug)]
 pub(super) struct Substitution {
     values: Values,
-    /// The files that it and its `ConfigMaps` stand in.
+    /// The files that contain it and its `ConfigMaps`.
     files: Vec<PathBuf>,
 }
 
@@ -368,7 +368,7 @@ impl Replacement {
     }
 }
 
-/// The steps of a field path; a dot between brackets or after a backslash is no separator (`SmarterPathSplitter`).
+/// The steps of a field path; a dot between brackets or after a backslash is not a separator (`SmarterPathSplitter`).
 pub(super) fn steps(path: &str) -> Vec<String> {
     let mut found = vec![String::new()];
     let (mut inside, mut escaped) = (false, false);
