@@ -23,7 +23,7 @@ pub struct Matching(pub(super) Arc<Inner>);
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) matched: Vec<Matched>,
-    /// Policies that would apply, but for an exemption.
+    /// Policies that would apply if an exemption did not remove them.
     pub(super) exempting: Vec<Arc<str>>,
     /// The settings' mode for the namespace.
     pub(super) gate: Mode,
