@@ -203,7 +203,7 @@ fn beside(text: &str, document: &Document, path: &str, last: usize, key: &str, n
     Some((at, at, format!("{}{indent}{key}: {new}", if crlf { "\r\n" } else { "\n" })))
 }
 
-/// What stands at a path.
+/// The value at a path.
 pub fn value_at<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
     let path = path.strip_prefix('.').unwrap_or(path);
     if path.is_empty() {
