@@ -35,7 +35,7 @@ pub(super) struct File {
     /// Container runtimes (`containerd`, `crio`, `crio@1.33.2`) to check for when no node says which it has.
     #[schemars(with = "Option<Vec<String>>")]
     pub(super) default_runtimes: Option<Vec<Text>>,
-    /// Nodes that reach registries in another way than `registries` has it. A node belongs to the first pool that selects it.
+    /// Nodes that reach registries differently from `registries`. A node belongs to the first pool that selects it.
     #[schemars(with = "Option<Vec<NodePool>>")]
     pub(super) node_pools: Option<Vec<NodePool>>,
     /// Annotations (`key` or `key=value`) whose objects are not checked.
@@ -170,7 +170,7 @@ pub(super) struct Selector {
     pub(super) match_labels: Option<BTreeMap<String, String>>,
     /// Requirements on labels.
     pub(super) match_expressions: Option<Vec<Requirement>>,
-    /// Labels and their values, in short.
+    /// Short form of `matchLabels`.
     #[serde(flatten)]
     pub(super) labels: BTreeMap<String, String>,
 }

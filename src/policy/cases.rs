@@ -84,7 +84,7 @@ pub struct GivenOwner {
     /// The image that it names; that of the case if omitted.
     #[serde(default)]
     pub image: Option<String>,
-    /// Whether it exists; `true` if omitted. What is forged names one that does not, or another's.
+    /// Whether it exists; `true` if omitted. A forged reference names one that does not exist, or somebody else's.
     #[serde(default)]
     pub exists: Option<bool>,
 }

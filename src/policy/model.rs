@@ -70,7 +70,7 @@ pub struct ImagePolicySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 40), extend("pattern" = DATE))]
     pub enforce_from: Option<String>,
-    /// What users are told beside pullgate's own words in a denial or warning of this policy: whom to ask, or why there is such a rule.
+    /// What users are told besides pullgate's own words in a denial or warning of this policy: whom to ask, or why there is such a rule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 300))]
     pub message: Option<String>,

@@ -94,7 +94,7 @@ struct Place<'a> {
     file: &'a str,
     document: usize,
     line: Option<usize>,
-    /// The value of a chart, the entry of a kustomization or the template that the image was made of, if it does not stand there itself.
+    /// The value of a chart, the entry of a kustomization or the template that the image comes from, if it is not written there itself.
     origin: Option<&'a str>,
 }
 
