@@ -3,6 +3,7 @@
 //! Exit codes: 0 no objections, 1 something is denied, 2 a wrong command or unreadable input (also clap's own code for usage
 //! errors).
 
+mod bare_image;
 pub mod certs;
 pub mod check;
 pub mod config;
@@ -11,7 +12,6 @@ mod early;
 mod engine;
 pub mod explain;
 mod inputs;
-mod lone;
 mod node_pools;
 mod openshift;
 pub mod pin;

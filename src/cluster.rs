@@ -1,6 +1,7 @@
 //! The only module that talks to the API server. It reduces objects to compact facts on arrival and gives each review one consistent
 //! view. Facts come from a watched cluster, a folder of manifests, or nowhere.
 
+mod api_queue;
 mod certificate;
 mod connect;
 mod convert;
@@ -9,9 +10,9 @@ mod events;
 pub mod facts;
 #[cfg(test)]
 pub(crate) mod fake;
-mod heard;
 mod inventory;
 mod kind;
+mod last_contact;
 mod layered;
 mod openshift;
 mod pages;
@@ -20,7 +21,6 @@ mod raw;
 mod reader;
 mod store;
 mod streams;
-mod turns;
 mod watch;
 
 pub use certificate::{

@@ -24,4 +24,4 @@ pub use policy_store::PolicyStore;
 pub use pools::{NodePool, PoolRegistries};
 pub use problem::{Error, Problem};
 pub use settings::{Cache, CredentialProviders, DEFAULT_NODE_CREDENTIALS, Frontend, SecretAccess, Settings, schema};
-pub use watch::{Ask, Asked, FileSet};
+pub use watch::{FileSet, ReloadSignal, ReloadTrigger};

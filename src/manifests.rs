@@ -16,7 +16,7 @@ mod values;
 mod write;
 
 pub use comments::Ignore;
-pub use find::{Sift, Walk};
+pub use find::{Filter, Walk};
 pub use notes::{Note, Notes, Passed};
 pub use render::Rendering;
 pub use write::replace;
@@ -133,7 +133,7 @@ pub struct Reading<'a> {
     /// Whether folders are searched recursively.
     pub walk: Walk,
     /// What is left out of a search.
-    pub sift: &'a Sift,
+    pub sift: &'a Filter,
     /// For objects that name no namespace.
     pub namespace: &'a str,
     /// What standard input is called.

@@ -24,7 +24,7 @@ use crate::credentials::node::{NodeCredentials, Wanted};
 use crate::credentials::{Credential, RegistryPatterns};
 use crate::image::{Platform, Reference, Rewrite};
 use crate::limits;
-use crate::policy::{Circumstances, Matching, Modes, NAME_LABEL, Narrowing, Policies, Raised, Requester, Subject};
+use crate::policy::{Circumstances, Matching, Modes, NAME_LABEL, PerImagePolicies, Policies, Raised, Requester, Subject};
 use crate::runtime::containerd::peers::Shared;
 use crate::runtime::crio::node::NodeSettings;
 use crate::runtime::{Depth, Pool, Runtime};
@@ -272,7 +272,7 @@ pub fn plan_with<'a>(
     };
     let mut asked = Asked::default();
     let ownership = ownership(workload, &settings.kinds);
-    let mut narrowing = Narrowing::of(matching);
+    let mut narrowing = PerImagePolicies::of(matching);
     let mut room = limits::FINDINGS_PER_OBJECT;
     for template in &workload.templates {
         let owner = match ownership {

@@ -32,7 +32,7 @@ pub use kinds::{built_in_kinds, kind};
 pub use matching::{Demand, FindingsByPolicy, Matching, Raised};
 pub use model::{ImagePolicy, ImagePolicySpec, Mode};
 pub use modes::Modes;
-pub use objections::{Narrowing, Objection};
+pub use objections::{Objection, PerImagePolicies};
 pub use refusals::{first_an_image, offer_digest};
 pub use remarks::remarks;
 pub use selector::NAME_LABEL;

@@ -29,9 +29,9 @@ use tokio::time::Instant;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StandsFor {
     /// The nodes' own (`--docker-config`).
-    TheNodes,
+    Nodes,
     /// A stand-in for whatever could not be read: the user's own docker config.
-    TheUnseen,
+    Unreadable,
 }
 
 /// All sources of node-level credentials that must be asked. Cheap to clone; clones share their caches. The default has none.
@@ -94,19 +94,19 @@ impl Providers {
             plugins.ask(&wanted.name, until, &mut provided).await;
         }
         match &self.helpers {
-            Some((StandsFor::TheNodes, helpers)) => match helpers.ask(&wanted.registry, until).await {
+            Some((StandsFor::Nodes, helpers)) => match helpers.ask(&wanted.registry, until).await {
                 Ok(found) => provided.docker_config = found,
                 Err(why) => {
                     provided.unanswered.get_or_insert(why);
                 }
             },
-            Some((StandsFor::TheUnseen, helpers)) if wanted.stand_in == StandIn::Wanted => {
+            Some((StandsFor::Unreadable, helpers)) if wanted.stand_in == StandIn::Wanted => {
                 match helpers.ask(&wanted.registry, until).await {
                     Ok(found) => provided.stand_in = found,
                     Err(why) => provided.stand_in_failed = Some(why),
                 }
             }
-            Some((StandsFor::TheUnseen, _)) | None => {}
+            Some((StandsFor::Unreadable, _)) | None => {}
         }
         provided
     }

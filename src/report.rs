@@ -126,7 +126,7 @@ pub struct Entry {
 
 /// The state of an image in a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Standing {
+pub enum ImageStatus {
     /// Denied.
     Denied,
     /// There is something to do.
@@ -168,11 +168,11 @@ impl Report {
         };
         for entry in &self.entries {
             *match entry.standing() {
-                Standing::Denied => &mut tally.denied,
-                Standing::Warned => &mut tally.warned,
-                Standing::Unchecked => &mut tally.unchecked,
-                Standing::Accepted => &mut tally.accepted,
-                Standing::Fine => &mut tally.fine,
+                ImageStatus::Denied => &mut tally.denied,
+                ImageStatus::Warned => &mut tally.warned,
+                ImageStatus::Unchecked => &mut tally.unchecked,
+                ImageStatus::Accepted => &mut tally.accepted,
+                ImageStatus::Fine => &mut tally.fine,
             } += 1;
         }
         tally
@@ -269,13 +269,13 @@ impl Entry {
     }
 
     /// The state of the image.
-    pub fn standing(&self) -> Standing {
+    pub fn standing(&self) -> ImageStatus {
         match (self.verdict(), self.outlook()) {
-            (Verdict::Deny, _) => Standing::Denied,
-            (Verdict::Warn | Verdict::Allow, Outlook::Unknown) => Standing::Unchecked,
-            (Verdict::Warn, Outlook::Pulls) | (Verdict::Allow, _) if !self.accepted.is_empty() => Standing::Accepted,
-            (Verdict::Warn, Outlook::Pulls) | (Verdict::Allow, _) => Standing::Fine,
-            (Verdict::Warn, _) => Standing::Warned,
+            (Verdict::Deny, _) => ImageStatus::Denied,
+            (Verdict::Warn | Verdict::Allow, Outlook::Unknown) => ImageStatus::Unchecked,
+            (Verdict::Warn, Outlook::Pulls) | (Verdict::Allow, _) if !self.accepted.is_empty() => ImageStatus::Accepted,
+            (Verdict::Warn, Outlook::Pulls) | (Verdict::Allow, _) => ImageStatus::Fine,
+            (Verdict::Warn, _) => ImageStatus::Warned,
         }
     }
 

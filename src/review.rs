@@ -7,5 +7,5 @@ mod response;
 
 pub use audit::Audit;
 pub use pattern::{Names, Pattern};
-pub use request::{Bad, Operation, Review, parse, parse_beginning};
+pub use request::{InvalidReview, Operation, Review, parse, parse_beginning};
 pub use response::{Outcome, respond};

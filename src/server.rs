@@ -236,7 +236,7 @@ impl Server {
             "told to stop: no longer ready"
         );
         stage.send_replace(Stage::Leaving);
-        forgotten(&visited, limits).await;
+        until_quiet(&visited, limits).await;
         stage.send_replace(Stage::Draining);
         let ended = match tokio::time::timeout(limits.drain, &mut accepting).await {
             Ok(_) => Ended::Drained,
@@ -259,7 +259,7 @@ impl Server {
 /// Completes when no request has come for the drain delay: a cluster that still sends requests does not know yet that this server
 /// is stopping, and would lose them at a closed port. But not forever: a client that knows no other server must not keep us
 /// running.
-async fn forgotten(visited: &watch::Receiver<Option<Instant>>, limits: Limits) {
+async fn until_quiet(visited: &watch::Receiver<Option<Instant>>, limits: Limits) {
     let mut end = Instant::now() + limits.drain_delay;
     let latest = end + limits.linger;
     loop {

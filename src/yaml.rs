@@ -350,7 +350,7 @@ fn yaml(chunk: &split::Chunk<'_>, repeated: Repeated) -> Outcome {
     if value.is_null() {
         return Ok(None);
     }
-    lines.forget(&inserted, FARTHER);
+    lines.forget(&inserted, INDENT);
     lines.shift(chunk.first_line - 1, chunk.first_column - 1, chunk.start);
     Ok(Some((value, lines)))
 }
@@ -361,7 +361,7 @@ fn passed_over(chunk: &split::Chunk<'_>) -> Result<(), YamlError> {
 }
 
 /// Enough spaces to indent a line of a quoted scalar deeper than any parent.
-const FARTHER: usize = 2 * MAX_DEPTH;
+const INDENT: usize = 2 * MAX_DEPTH;
 /// The most lines of a document that are indented this way.
 const CONTINUED: usize = 500;
 
@@ -403,11 +403,11 @@ fn prepared<T>(
         }
         inserted.push(at);
         inserted.sort_unstable();
-        let mut prepared = String::with_capacity(chunk.text.len() + inserted.len() * FARTHER);
+        let mut prepared = String::with_capacity(chunk.text.len() + inserted.len() * INDENT);
         let mut from = 0;
         for &at in &inserted {
             prepared.push_str(chunk.text.get(from..at).unwrap_or_default());
-            prepared.extend(std::iter::repeat_n(' ', FARTHER));
+            prepared.extend(std::iter::repeat_n(' ', INDENT));
             from = at;
         }
         prepared.push_str(chunk.text.get(from..).unwrap_or_default());

@@ -7,8 +7,8 @@ pub(super) mod live;
 mod progress;
 mod wait;
 
+use super::bare_image::bare_image;
 use super::inputs::{AT_ONCE, Options, load_cluster_policies, taken};
-use super::lone::lone;
 use super::{DENIED, WRONG, say, tell};
 use crate::config::project::{self, Project};
 use crate::config::values;
@@ -29,7 +29,7 @@ use accept::Baseline;
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 use forms::{Form, Format, render};
-pub(super) use gather::own_or_judge;
+pub(super) use gather::drop_absent_controllers;
 use gather::{add, all_are_private, keep_changed, noted};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -321,10 +321,10 @@ async fn check(mut args: Args, verbose: u8) -> anyhow::Result<Done> {
         let gate;
         (gate, remarks) = inputs.gate(begun + usual, usual).await?;
         said = remarks;
-        own_or_judge(&mut manifests.subjects);
+        drop_absent_controllers(&mut manifests.subjects);
         let lone: Vec<Workload> = image
             .iter()
-            .map(|image| lone(image, &namespace, service_account.as_deref(), &pull_secret))
+            .map(|image| bare_image(image, &namespace, service_account.as_deref(), &pull_secret))
             .collect();
         let subjects = std::mem::take(&mut manifests.subjects);
         let all = subjects.len() + lone.len();

@@ -2,8 +2,8 @@
 
 mod conversation;
 
+use super::bare_image::bare_image;
 use super::inputs::Options;
-use super::lone::lone;
 use super::{DENIED, say, tell};
 use crate::config::values;
 use crate::manifests::{Keep, Rendering};
@@ -100,7 +100,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let errors = std::mem::take(&mut inputs.manifests.errors);
     let (transcripts, pools) = (inputs.transcribe(), inputs.pools());
     let (gate, said) = inputs.gate(end, deadline).await?;
-    let workload = lone(&image, &namespace, service_account.as_deref(), &pull_secret);
+    let workload = bare_image(&image, &namespace, service_account.as_deref(), &pull_secret);
     let answer = gate.judge(&workload, &Requester::default(), end).await;
     let pulls: Vec<Pulled> = transcripts.all().iter().map(|pull| Pulled::of(pull, &pools)).collect();
     let denied = answer.images.iter().any(|judged| judged.judgement.verdict == Verdict::Deny);

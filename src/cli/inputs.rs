@@ -9,7 +9,7 @@ use crate::config::{self, Frontend, Live, PolicyStore, Settings};
 use crate::engine::{Engine, Gate, Transcripts};
 use crate::image::{Platform, escape};
 use crate::limits;
-use crate::manifests::{Keep, Manifests, Note, Notes, Passed, Reading, Rendering, Sift, Tell, Walk};
+use crate::manifests::{Filter, Keep, Manifests, Note, Notes, Passed, Reading, Rendering, Tell, Walk};
 use crate::plan::{Admission, Platforms, Runtimes};
 use crate::providers::StandsFor;
 use crate::registry::Proxy;
@@ -223,7 +223,7 @@ impl Options {
         }
         let metrics = Metrics::new();
         let mut engine = engine::build(&settings, Frontend::Check, admission, &metrics)?;
-        let sift = Sift {
+        let sift = Filter {
             no_gitignore,
             include,
             exclude,
@@ -239,7 +239,7 @@ impl Options {
             Some(folder) => {
                 let engine::UserConfig { entries, helpers, .. } = engine::UserConfig::of_folder(&folder)?;
                 engine.settings.docker_config = Arc::new(entries);
-                engine.providers = engine.providers.with_helpers(helpers, StandsFor::TheNodes);
+                engine.providers = engine.providers.with_helpers(helpers, StandsFor::Nodes);
             }
             // The user's own login says nothing about a cluster or about a complete set.
             None if complete || cluster => {
@@ -253,7 +253,7 @@ impl Options {
                 let usual = engine::UserConfig::usual(usual_folder, registry_auth_file, docker_auth_config);
                 said.extend(usual.ignored);
                 engine.settings.stand_in = Arc::new(usual.entries);
-                engine.providers = engine.providers.with_helpers(usual.helpers, StandsFor::TheUnseen);
+                engine.providers = engine.providers.with_helpers(usual.helpers, StandsFor::Unreadable);
             }
         }
         let engine = Live::new(engine);
@@ -522,11 +522,11 @@ fn platforms(given: &[String]) -> anyhow::Result<Option<Vec<Platform>>> {
         return Ok(None);
     }
     // As docker and containerd take it: an architecture alone is one of Linux.
-    const ALONE: &[&str] = &[
+    const NEEDS_K3S_REGISTRIES: &[&str] = &[
         "386", "aarch64", "amd64", "arm", "arm64", "loong64", "ppc64le", "riscv64", "s390x", "x86_64",
     ];
     let whole = |text: &String| {
-        if ALONE.contains(&text.as_str()) {
+        if NEEDS_K3S_REGISTRIES.contains(&text.as_str()) {
             format!("linux/{text}")
         } else {
             text.clone()

@@ -3,7 +3,7 @@
 use super::{certs, engine, node_pools, openshift, policies};
 use crate::cluster::{Cluster, ObjectNames, WatchedDirectory};
 use crate::config::policies::watch_policy_files;
-use crate::config::{Ask, Changed, Frontend, Live, PolicyStore, Settings, values, watch_settings};
+use crate::config::{Changed, Frontend, Live, PolicyStore, ReloadTrigger, Settings, values, watch_settings};
 use crate::engine::Gate;
 use crate::files;
 use crate::limits;
@@ -147,7 +147,7 @@ struct Plan {
 
 impl Args {
     fn plan(self) -> anyhow::Result<Plan> {
-        // Destructured, so that a new flag cannot be forgotten.
+        // Destructured, so that a new flag cannot be until_quiet.
         let Self {
             listen,
             metrics_listen,
@@ -272,7 +272,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let stop = told_to_stop()?;
     let metrics = Metrics::new();
     let mut background = tokio::task::JoinSet::new();
-    let again = Ask::new(());
+    let again = ReloadTrigger::new(());
     background.spawn(told_to_read_again(again.clone())?);
 
     let settings = match &config {
@@ -586,7 +586,7 @@ fn told_to_stop() -> anyhow::Result<impl Future<Output = ()> + Send> {
 }
 
 /// Requests that settings and policies are read again at each SIGHUP. The handler is installed before this returns.
-fn told_to_read_again(again: Ask) -> anyhow::Result<impl Future<Output = ()> + Send> {
+fn told_to_read_again(again: ReloadTrigger) -> anyhow::Result<impl Future<Output = ()> + Send> {
     let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     Ok(async move {
         while hangup.recv().await.is_some() {

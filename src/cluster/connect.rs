@@ -1,6 +1,6 @@
 //! How the API server is found.
 
-use super::heard::Heard;
+use super::last_contact::LastContact;
 use super::watch::{SecretsAccess, Watched};
 use crate::limits;
 use http_body_util::BodyExt as _;
@@ -49,19 +49,19 @@ pub enum ConnectError {
 pub(super) async fn connect(options: &Options) -> Result<Watched, ConnectError> {
     // A list that is never answered must not block a watch forever; a watch itself is renewed before that.
     let silence = Duration::from_secs(u64::from(crate::limits::WATCH_SECONDS) + 10);
-    let heard = Heard::default();
+    let heard = LastContact::default();
     let (client, title) = client_that_notes(options, silence, heard.clone()).await?;
-    Ok(Watched::hearing(&client, options.secrets, heard, title).listen())
+    Ok(Watched::recording_contact(&client, options.secrets, heard, title).listen())
 }
 
 /// Reads the configuration and makes a client that waits at most `silence` for the next byte of an answer.
 pub(super) async fn client(options: &Options, silence: Duration) -> Result<Client, ConnectError> {
-    client_that_notes(options, silence, Heard::default())
+    client_that_notes(options, silence, LastContact::default())
         .await
         .map(|(client, _)| client)
 }
 
-async fn client_that_notes(options: &Options, silence: Duration, heard: Heard) -> Result<(Client, String), ConnectError> {
+async fn client_that_notes(options: &Options, silence: Duration, heard: LastContact) -> Result<(Client, String), ConnectError> {
     let (mut config, context) = config(options).await?;
     let server = config.cluster_url.to_string();
     let server = server.trim_end_matches('/');
@@ -80,7 +80,7 @@ async fn client_that_notes(options: &Options, silence: Duration, heard: Heard) -
 
 /// The client as kube builds it, with two differences: it keeps few idle connections and notices those that were cut silently, and it
 /// records in `heard` when something arrives.
-fn build(config: Config, heard: Heard) -> kube::Result<Client> {
+fn build(config: Config, heard: LastContact) -> kube::Result<Client> {
     if config.proxy_url.is_some() {
         return Client::try_from(config);
     }
@@ -143,7 +143,7 @@ async fn config(options: &Options) -> Result<(Config, Option<String>), ConnectEr
     let config = match kubeconfig {
         Ok(kubeconfig) => {
             context = context.or_else(|| kubeconfig.current_context.clone());
-            Config::from_custom_kubeconfig(without_surroundings(kubeconfig), &wanted).await
+            Config::from_custom_kubeconfig(without_environment_proxy(kubeconfig), &wanted).await
         }
         Err(why) => Err(why),
     };
@@ -167,7 +167,7 @@ const NO_PROXY_HOST: &str = "none.invalid";
 
 /// Sets the proxy of each cluster in a kubeconfig explicitly: otherwise the client takes that of `HTTPS_PROXY`, and fails if it
 /// cannot parse it. The environment's proxy leads to registries, not to the API server.
-fn without_surroundings(mut kubeconfig: Kubeconfig) -> Kubeconfig {
+fn without_environment_proxy(mut kubeconfig: Kubeconfig) -> Kubeconfig {
     let clusters = kubeconfig.clusters.iter_mut().filter_map(|named| named.cluster.as_mut());
     for cluster in clusters.filter(|cluster| cluster.proxy_url.as_ref().is_none_or(String::is_empty)) {
         cluster.proxy_url = Some(format!("http://{NO_PROXY_HOST}"));

@@ -1,12 +1,12 @@
 //! Single objects, read by `get`: single flight, with a timeout of two seconds, and cached. Each read runs as its own task, so that
 //! a caller that goes away does not affect the others.
 
+use super::api_queue::{Answered, ApiQueue, NoPermit};
 use super::convert;
 use super::facts::Visible;
-use super::heard::Heard;
 use super::kind::{ErrorLog, Kind};
+use super::last_contact::LastContact;
 use super::store::Convert;
-use super::turns::{Answered, NoTurn, Turns};
 use crate::limits;
 use kube::Client;
 use moka::future::Cache;
@@ -36,8 +36,8 @@ pub(super) struct Reader<T> {
 #[derive(Clone)]
 pub(super) struct Door {
     pub(super) errors: Arc<ErrorLog>,
-    pub(super) turns: Arc<Turns>,
-    pub(super) heard: Heard,
+    pub(super) turns: Arc<ApiQueue>,
+    pub(super) heard: LastContact,
 }
 
 #[derive(Clone)]
@@ -133,7 +133,7 @@ impl<T: Clone + Send + Sync + 'static> Reader<T> {
             .await
         {
             Ok(turn) => turn,
-            Err(NoTurn(why)) => {
+            Err(NoPermit(why)) => {
                 return Answer {
                     asked,
                     seen: Visible::Hidden(why.to_owned()),
@@ -172,13 +172,13 @@ impl<T: Clone + Send + Sync + 'static> Reader<T> {
 /// What an answer says about the state of the API server.
 fn answered<T, E>(answer: &Result<Result<T, kube::Error>, E>) -> Answered {
     match answer {
-        Ok(Ok(_)) => Answered::Well,
+        Ok(Ok(_)) => Answered::Succeeded,
         Ok(Err(kube::Error::Api(status))) if status.code == 429 => {
             let after = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
             Answered::TooMany((after > 0).then(|| Duration::from_secs(u64::from(after))))
         }
-        Ok(Err(kube::Error::Api(status))) if status.code < 500 => Answered::Well,
-        Ok(Err(_)) | Err(_) => Answered::Badly,
+        Ok(Err(kube::Error::Api(status))) if status.code < 500 => Answered::Succeeded,
+        Ok(Err(_)) | Err(_) => Answered::Failed,
     }
 }
 

@@ -1,15 +1,15 @@
 //! A cluster behind an API server: watches nodes, service accounts and namespaces, reads pull secrets by name (or watches them by
 //! type), and reads single objects again before a finding relies on them.
 
+use super::api_queue::ApiQueue;
 use super::facts::{Facts, Namespace, ServiceAccount, Visible, wanted_runtime_classes, wanted_secrets, wanted_service_accounts};
-use super::heard::Heard;
 use super::kind::{ErrorLog, Kind};
+use super::last_contact::LastContact;
 use super::policies::{KindsInForce, OnChange, PolicyWatch};
 use super::raw::Raw;
 use super::reader::{Door, FRESH, KEPT, Reader};
 use super::store::{Phase, Store};
 use super::streams::Streams;
-use super::turns::Turns;
 use super::{Object, Readiness, convert};
 use crate::credentials::{DOCKERCFG, DOCKERCONFIGJSON, PullSecret};
 use crate::limits;
@@ -54,7 +54,7 @@ struct Inner {
     title: String,
     client: Client,
     errors: Arc<ErrorLog>,
-    heard: Heard,
+    heard: LastContact,
     nodes: Arc<Store<Node>>,
     namespaces: Arc<Store<Namespace>>,
     service_accounts: Arc<Store<ServiceAccount>>,
@@ -94,15 +94,15 @@ impl fmt::Debug for Watched {
 impl Watched {
     /// Starts the watches. Must be called within a tokio runtime.
     pub fn start(client: &Client, access: SecretsAccess) -> Self {
-        Self::hearing(client, access, Heard::default(), String::new())
+        Self::recording_contact(client, access, LastContact::default(), String::new())
     }
 
     /// The same, with a client that records in `heard` when something arrives; `title` is shown to users.
-    pub(super) fn hearing(client: &Client, access: SecretsAccess, heard: Heard, title: String) -> Self {
+    pub(super) fn recording_contact(client: &Client, access: SecretsAccess, heard: LastContact, title: String) -> Self {
         let errors = Arc::new(ErrorLog::default());
         let door = Door {
             errors: Arc::clone(&errors),
-            turns: Turns::new(),
+            turns: ApiQueue::new(),
             heard: heard.clone(),
         };
         let mut tasks = Vec::new();

@@ -1,6 +1,6 @@
 //! Values that change while the process runs, and the reloading of the settings file.
 
-use super::watch::{Asked, next_poll};
+use super::watch::{ReloadSignal, next_poll};
 use super::{Error, FileSet, Settings};
 use crate::telemetry::{Metrics, Reload};
 use arc_swap::ArcSwap;
@@ -52,7 +52,7 @@ pub async fn watch_settings(
     file: PathBuf,
     now: Settings,
     metrics: Metrics,
-    mut asked: Asked,
+    mut asked: ReloadSignal,
     apply: impl Fn(&Settings, Changed) -> Result<(), String> + Send + Sync,
 ) {
     let mut files = FileSet::new(vec![file.clone()]);

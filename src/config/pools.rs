@@ -134,7 +134,7 @@ fn registries(written: file::PoolRegistries, folder: &Path) -> Result<PoolRegist
     } = written;
     let given = |path: Option<serde_saphyr::Spanned<String>>| path.map(|path| path.value).filter(|path| !path.trim().is_empty());
     if disable_default_endpoint.is_some() && k3s_registries.is_none() {
-        return Err(ALONE.to_owned());
+        return Err(NEEDS_K3S_REGISTRIES.to_owned());
     }
     match (given(hosts_dir), given(registries_conf), given(k3s_registries)) {
         (Some(paths), None, None) => Ok(PoolRegistries::HostsDirs(hosts_dirs(&paths, folder))),
@@ -145,7 +145,7 @@ fn registries(written: file::PoolRegistries, folder: &Path) -> Result<PoolRegist
 }
 
 /// The problem of a `disableDefaultEndpoint` without `k3sRegistries`.
-pub(super) const ALONE: &str = "disableDefaultEndpoint belongs to k3sRegistries";
+pub(super) const NEEDS_K3S_REGISTRIES: &str = "disableDefaultEndpoint belongs to k3sRegistries";
 
 /// A `registries.yaml`, and the setting that belongs to it.
 pub(super) fn k3s_file(path: &str, disable_default_endpoint: Option<bool>, folder: &Path) -> K3sFile {

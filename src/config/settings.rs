@@ -283,7 +283,7 @@ impl Reading<'_> {
                 let why = "k3s writes the hosts.toml tree itself; give one of hostsDir and k3sRegistries";
                 self.problems.push(Problem::at(path.referenced, why));
             }
-            (None, _) if disable_default_endpoint.is_some() => self.problems.push(Problem::of_file(pools::ALONE)),
+            (None, _) if disable_default_endpoint.is_some() => self.problems.push(Problem::of_file(pools::NEEDS_K3S_REGISTRIES)),
             (None | Some(_), _) => {}
         }
 

@@ -625,7 +625,7 @@ mod files {
         let live = Live::new(Settings::read(&file).unwrap());
         let metrics = Metrics::new();
         let target = live.clone();
-        let again = Ask::new(());
+        let again = ReloadTrigger::new(());
         let task = tokio::spawn(watch_settings(
             file,
             live.load().as_ref().clone(),
@@ -679,7 +679,7 @@ mod files {
             file.clone(),
             now,
             Metrics::new(),
-            Ask::new(()).subscribe(),
+            ReloadTrigger::new(()).subscribe(),
             move |settings, changed| {
                 let read = std::fs::read_to_string(settings.docker_config.as_ref().unwrap()).map_err(|error| error.to_string());
                 said.send((changed, read.clone().ok())).unwrap();

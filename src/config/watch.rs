@@ -8,13 +8,13 @@ use crate::limits;
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
 
-/// Asks for everything to be read again (SIGHUP); [`Asked`] receives it.
-pub type Ask = tokio::sync::watch::Sender<()>;
-/// See [`Ask`].
-pub type Asked = tokio::sync::watch::Receiver<()>;
+/// Asks for everything to be read again (SIGHUP); [`ReloadSignal`] receives it.
+pub type ReloadTrigger = tokio::sync::watch::Sender<()>;
+/// See [`ReloadTrigger`].
+pub type ReloadSignal = tokio::sync::watch::Receiver<()>;
 
 /// Waits for the next poll; `true` if somebody asked for it.
-pub(super) async fn next_poll(asked: &mut Asked) -> bool {
+pub(super) async fn next_poll(asked: &mut ReloadSignal) -> bool {
     let ask = async {
         if asked.changed().await.is_err() {
             // Nobody is left who could ask.

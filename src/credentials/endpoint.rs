@@ -8,8 +8,8 @@ use core::net::Ipv6Addr;
 /// (CVE-2025-47912); an older one takes anything there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Go {
-    Before,
-    Today,
+    Older,
+    Current,
 }
 
 /// The result of `url.Parse("https://…")`, as far as the keyring uses it.
@@ -35,7 +35,7 @@ pub(super) struct Endpoint {
 impl Endpoint {
     /// Parses text without a scheme. `None` if Go's parser refuses it.
     pub(super) fn parse(text: &[u8]) -> Option<Self> {
-        Self::parse_by(text, Go::Today)
+        Self::parse_by(text, Go::Current)
     }
 
     pub(super) fn parse_by(text: &[u8], go: Go) -> Option<Self> {
@@ -119,7 +119,7 @@ fn in_userinfo(byte: u8) -> bool {
 /// Checks the port and decodes the host. Since Go 1.26 a bracket may only start the host, and must contain an IPv6 address; the
 /// port starts at the first colon. An address with a zone (`%25eth0`), which Go accepts, cannot be an image's: it is refused.
 fn host_of(host: &[u8], go: Go) -> Option<Vec<u8>> {
-    let port = if go == Go::Before && host.contains(&b'[') {
+    let port = if go == Go::Older && host.contains(&b'[') {
         let end = if host.starts_with(b"[") { b']' } else { b':' };
         match host.iter().rposition(|&byte| byte == end) {
             Some(at) if end == b':' => host.get(at..)?,

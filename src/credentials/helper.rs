@@ -91,9 +91,9 @@ pub enum HelperAnswer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     /// With status 0.
-    Well,
+    Succeeded,
     /// With another one.
-    Badly,
+    Failed,
 }
 
 /// Reads a helper's output. After a failure, the text says whether there is simply no such credential.
@@ -106,9 +106,9 @@ pub fn parse_helper_answer(exit: Exit, printed: &[u8]) -> HelperAnswer {
         secret: String,
     }
     match exit {
-        Exit::Badly if printed.trim_ascii() == b"credentials not found in native keychain" => HelperAnswer::NotFound,
-        Exit::Badly => HelperAnswer::Failed,
-        Exit::Well => match serde_json::from_slice::<Answer>(printed) {
+        Exit::Failed if printed.trim_ascii() == b"credentials not found in native keychain" => HelperAnswer::NotFound,
+        Exit::Failed => HelperAnswer::Failed,
+        Exit::Succeeded => match serde_json::from_slice::<Answer>(printed) {
             Err(_) => HelperAnswer::Failed,
             Ok(Answer { username, secret }) if username.is_empty() && secret.is_empty() => HelperAnswer::NotFound,
             // This is how helpers mark an identity token.
@@ -157,21 +157,21 @@ mod tests {
     #[test]
     fn answers() {
         let read = |exit, text: &str| parse_helper_answer(exit, text.as_bytes());
-        let HelperAnswer::Found(found) = read(Exit::Well, r#"{"ServerURL": "x", "Username": "u", "Secret": "p"}"#) else {
+        let HelperAnswer::Found(found) = read(Exit::Succeeded, r#"{"ServerURL": "x", "Username": "u", "Secret": "p"}"#) else {
             panic!("found")
         };
         assert_eq!((found.username.bytes(), found.password.bytes()), (&b"u"[..], &b"p"[..]));
-        let HelperAnswer::Found(token) = read(Exit::Well, r#"{"Username": "<token>", "Secret": "t"}"#) else {
+        let HelperAnswer::Found(token) = read(Exit::Succeeded, r#"{"Username": "<token>", "Secret": "t"}"#) else {
             panic!("found")
         };
         assert_eq!(token.identity_token.expose(), "t");
         assert!(token.username.is_empty());
         assert_eq!(
-            read(Exit::Badly, "credentials not found in native keychain\n"),
+            read(Exit::Failed, "credentials not found in native keychain\n"),
             HelperAnswer::NotFound
         );
-        assert_eq!(read(Exit::Badly, "no secret service"), HelperAnswer::Failed);
-        assert_eq!(read(Exit::Well, "{}"), HelperAnswer::NotFound);
-        assert_eq!(read(Exit::Well, "hunter2"), HelperAnswer::Failed);
+        assert_eq!(read(Exit::Failed, "no secret service"), HelperAnswer::Failed);
+        assert_eq!(read(Exit::Succeeded, "{}"), HelperAnswer::NotFound);
+        assert_eq!(read(Exit::Succeeded, "hunter2"), HelperAnswer::Failed);
     }
 }

@@ -85,17 +85,17 @@ impl Keyring {
     pub fn add(&mut self, source: &Source, entries: &[(String, Credential)]) {
         for (key, credential) in entries {
             let place = self.entries.len();
-            if let Some(normal) = normalize(key, Go::Today) {
+            if let Some(normal) = normalize(key, Go::Current) {
                 self.index
                     .entry(Reverse(normal))
                     .or_insert_with_key(|Reverse(normal)| Slot {
-                        pattern: Pattern::parse(normal, Go::Today),
+                        pattern: Pattern::parse(normal, Go::Current),
                         places: Vec::new(),
                     })
                     .places
                     .push(place);
-            } else if let Some(normal) = normalize(key, Go::Before) {
-                let pattern = Pattern::parse(&normal, Go::Before);
+            } else if let Some(normal) = normalize(key, Go::Older) {
+                let pattern = Pattern::parse(&normal, Go::Older);
                 self.former.extend(pattern.map(|pattern| (pattern, place)));
             }
             self.entries.push(Entry {
@@ -175,10 +175,10 @@ pub(super) fn is_hub(name: &str) -> bool {
 
 /// Whether a key, as written, would match a repository.
 pub(super) fn serves(key: &str, name: &str) -> bool {
-    let (Some(normal), Some(target)) = (normalize(key, Go::Today), Endpoint::parse(name.as_bytes())) else {
+    let (Some(normal), Some(target)) = (normalize(key, Go::Current), Endpoint::parse(name.as_bytes())) else {
         return false;
     };
-    Pattern::parse(&normal, Go::Today).is_some_and(|pattern| pattern.covers(&target)) || (normal == HUB_KEY && is_hub(name))
+    Pattern::parse(&normal, Go::Current).is_some_and(|pattern| pattern.covers(&target)) || (normal == HUB_KEY && is_hub(name))
 }
 
 /// A key or a `matchImages` pattern.
@@ -251,9 +251,9 @@ impl<T: AsRef<str>> FromIterator<T> for RegistryPatterns {
             match text.as_ref() {
                 "*" => all.every = true,
                 // What cannot be read matches nothing.
-                text => match Pattern::parse(text.as_bytes(), Go::Today) {
+                text => match Pattern::parse(text.as_bytes(), Go::Current) {
                     Some(pattern) => all.patterns.push(pattern),
-                    None => all.former.extend(Pattern::parse(text.as_bytes(), Go::Before)),
+                    None => all.former.extend(Pattern::parse(text.as_bytes(), Go::Older)),
                 },
             }
         }
@@ -265,12 +265,12 @@ impl<T: AsRef<str>> FromIterator<T> for RegistryPatterns {
 /// parse (`validateCredentialProviderConfig`), so a pattern that only an older Go can parse means that the kubelets are built with one.
 pub(super) fn image_matches(pattern: &str, name: &str) -> bool {
     let text = pattern.as_bytes();
-    let pattern = Pattern::parse(text, Go::Today).or_else(|| Pattern::parse(text, Go::Before));
+    let pattern = Pattern::parse(text, Go::Current).or_else(|| Pattern::parse(text, Go::Older));
     matches!((pattern, Endpoint::parse(name.as_bytes())), (Some(pattern), Some(target)) if pattern.covers(&target))
 }
 
 /// Whether some kubelet can parse a `matchImages` pattern.
 pub(super) fn is_pattern(pattern: &str) -> bool {
     let parses = |go| endpoint::parse(pattern.as_bytes(), go).is_some();
-    !pattern.is_empty() && (parses(Go::Today) || parses(Go::Before))
+    !pattern.is_empty() && (parses(Go::Current) || parses(Go::Older))
 }

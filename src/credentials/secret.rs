@@ -66,7 +66,7 @@ pub fn inspect(secret: &PullSecret) -> Contents {
 
 /// Where the password may be if a docker config's entries have none. No node looks there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Elsewhere {
+pub enum PasswordLocation {
     /// In a credential store of the machine on which it was made: `credsStore`, or one of `credHelpers`.
     Store(String),
     /// It is an identity token.
@@ -84,13 +84,13 @@ struct Desktop {
 }
 
 /// Where a pull secret without passwords says they are. `None` if it does not say, or cannot be read.
-pub fn elsewhere(secret: &PullSecret) -> Option<Elsewhere> {
+pub fn password_location(secret: &PullSecret) -> Option<PasswordLocation> {
     let desktop: Desktop = serde_json::from_slice(secret.data.bytes()).ok()?;
     let text = |value: &serde_json::Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
     let token = |entry: &serde_json::Value| entry.get("identitytoken").is_some_and(|token| text(token).is_some());
     if desktop.auths.values().any(token) {
-        return Some(Elsewhere::IdentityToken);
+        return Some(PasswordLocation::IdentityToken);
     }
     let helper = || desktop.helpers.as_object()?.values().find_map(text);
-    text(&desktop.store).or_else(helper).map(Elsewhere::Store)
+    text(&desktop.store).or_else(helper).map(PasswordLocation::Store)
 }

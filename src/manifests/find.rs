@@ -19,7 +19,7 @@ pub enum Walk {
 
 /// What is left out of the search of a folder. The globs are those of a `.gitignore`, relative to that folder.
 #[derive(Debug, Clone, Default)]
-pub struct Sift {
+pub struct Filter {
     /// Whether `.gitignore` files are ignored.
     pub no_gitignore: bool,
     /// Only these.

@@ -18,7 +18,7 @@ fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
     folder
 }
 
-fn read_with(folder: &Path, sift: &Sift) -> Manifests {
+fn read_with(folder: &Path, sift: &Filter) -> Manifests {
     let reading = Reading {
         walk: Walk::Recursive,
         sift,
@@ -61,7 +61,7 @@ fn a_path_that_leads_to_no_text_is_an_error_with_its_place() {
     }]);
     let reading = Reading {
         walk: Walk::Recursive,
-        sift: &Sift::default(),
+        sift: &Filter::default(),
         namespace: "shop",
         stdin_name: "-",
         kinds: &kinds,
@@ -140,7 +140,7 @@ fn a_repository_is_read_as_it_is() {
         (".gitignore", "vendor/\n"),
         (".git/x.yaml", &pod("git:1")),
     ]);
-    let manifests = read_with(folder.path(), &Sift::default());
+    let manifests = read_with(folder.path(), &Filter::default());
     assert_eq!(images(&manifests), ["plain:1", "x:v1", "good:1"]);
     assert_eq!(manifests.subjects[1].line_of("image.repository"), 1);
     assert!(manifests.errors.is_empty(), "{:?}", manifests.errors);
@@ -173,18 +173,18 @@ fn a_repository_is_read_as_it_is() {
 
     let all = read_with(
         folder.path(),
-        &Sift {
+        &Filter {
             no_gitignore: true,
             exclude: vec!["charts/".to_owned()],
-            ..Sift::default()
+            ..Filter::default()
         },
     );
     assert_eq!(images(&all), ["good:1", "vendored:1"]);
     let some = read_with(
         folder.path(),
-        &Sift {
+        &Filter {
             include: vec!["k8s/*.yaml".to_owned()],
-            ..Sift::default()
+            ..Filter::default()
         },
     );
     assert_eq!(images(&some), ["good:1"]);
@@ -204,7 +204,7 @@ fn what_is_broken_and_was_meant_for_a_cluster_is_an_error() {
         ),
         ("number.yaml", &pod("1.25")),
     ]);
-    let manifests = read_with(folder.path(), &Sift::default());
+    let manifests = read_with(folder.path(), &Filter::default());
     assert_eq!(images(&manifests)[..2], ["one:1", "two:1"]);
     let [broken, number] = &manifests.errors[..] else {
         panic!("{:?}", manifests.errors)
@@ -234,7 +234,7 @@ fn what_is_not_a_file_is_a_note_and_never_waited_for() {
     std::os::unix::fs::symlink("a.yaml", at("again.yaml")).unwrap();
     std::os::unix::fs::symlink("/dev/zero", at("zero.yaml")).unwrap();
     fs::write(at("latin.yaml"), b"a: \xe9\n").unwrap();
-    let manifests = read_with(folder.path(), &Sift::default());
+    let manifests = read_with(folder.path(), &Filter::default());
     assert_eq!(images(&manifests), ["one:1"]);
     assert!(manifests.errors.is_empty());
     assert_eq!(
@@ -259,7 +259,7 @@ fn a_file_that_a_person_named_is_read_or_an_error() {
     let at = |name: &str| folder.path().join(name).display().to_string();
     let reading = Reading {
         walk: Walk::Recursive,
-        sift: &Sift::default(),
+        sift: &Filter::default(),
         namespace: "shop",
         stdin_name: "-",
         kinds: &kinds(),
@@ -278,7 +278,7 @@ fn a_file_that_a_person_named_is_read_or_an_error() {
 #[test]
 fn of_a_key_given_twice_the_last_counts_and_is_noted() {
     let folder = folder(&[("a.yaml", &format!("{}    image: two:2\n", pod("one:1")))]);
-    let manifests = read_with(folder.path(), &Sift::default());
+    let manifests = read_with(folder.path(), &Filter::default());
     assert_eq!(images(&manifests), ["two:2"]);
     let lines = manifests.notes.summary();
     assert!(
@@ -294,7 +294,7 @@ fn an_array_of_objects_is_a_list_and_a_patch_is_not() {
         ("a.json", &format!("[{object},\n{object}]")),
         ("patch.yaml", "# apiVersion\n- {op: replace, path: /x, value: 1}\n"),
     ]);
-    let manifests = read_with(folder.path(), &Sift::default());
+    let manifests = read_with(folder.path(), &Filter::default());
     assert_eq!(images(&manifests), ["x:1", "x:1"]);
     assert_eq!(manifests.subjects[1].line_of("spec.containers[0].image"), 2);
     assert_eq!(passed(&manifests), [Passed::Yaml]);
@@ -323,7 +323,7 @@ fn a_comment_beside_an_image_goes_with_it() {
             pod("two:1").trim_end()
         ),
     )]);
-    let manifests = read_with(folder.path(), &Sift::default());
+    let manifests = read_with(folder.path(), &Filter::default());
     let [one, two] = &manifests.subjects[..] else {
         panic!("{manifests:?}")
     };
@@ -345,7 +345,7 @@ fn of_config_maps_those_of_openshift_are_kept() {
             "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: ConfigMap, metadata: {name: b, namespace: openshift-config}}\n",
         ),
     ]);
-    let manifests = read_with(folder.path(), &Sift::default());
+    let manifests = read_with(folder.path(), &Filter::default());
     let names: Vec<&str> = manifests
         .objects
         .iter()

@@ -5,7 +5,7 @@ use super::Offer;
 use super::{Admission, Settings};
 use crate::cluster::{Facts, Visible};
 use crate::credentials::node::{Entries, Provided, StandIn, Wanted};
-use crate::credentials::{Contents, Credential, Elsewhere, Entry, Keyring, ParseError, Source, elsewhere, inspect};
+use crate::credentials::{Contents, Credential, Entry, Keyring, ParseError, PasswordLocation, Source, inspect, password_location};
 use crate::image::escape;
 use crate::runtime::kubelet::Sent;
 use crate::verdict::case::SecretNote;
@@ -99,7 +99,7 @@ impl PullSecrets {
                 Some(Visible::Seen(Some(secret))) => match inspect(secret) {
                     Contents::Usable(entries) => {
                         self.keyring.add(&Source::Secret(name.clone()), &entries);
-                        if let Some(place) = elsewhere(secret) {
+                        if let Some(place) = password_location(secret) {
                             let place = where_it_is(&place);
                             if entries.is_empty() {
                                 let name = escape(name);
@@ -233,13 +233,13 @@ pub(super) struct Offered {
 }
 
 /// Where a password is, as a clause.
-fn where_it_is(place: &Elsewhere) -> String {
+fn where_it_is(place: &PasswordLocation) -> String {
     match place {
-        Elsewhere::Store(store) => format!(
+        PasswordLocation::Store(store) => format!(
             "it was made on a machine that keeps them in its credential store (\"{}\"), which no node has",
             escape(store)
         ),
-        Elsewhere::IdentityToken => "it holds an identity token, which kubelets do not read".to_owned(),
+        PasswordLocation::IdentityToken => "it holds an identity token, which kubelets do not read".to_owned(),
     }
 }
 

@@ -96,7 +96,7 @@ pub(super) fn named<'a>(globs: &'a [Glob], subject: &Subject<'_>) -> Option<&'a 
 
 /// The same for kinds.
 fn by_kind(policy: &Policy, subject: &Subject<'_>) -> Result<Certainty, String> {
-    if !policy.minds_kinds() {
+    if !policy.depends_on_kind() {
         return Ok(Certainty::Certain);
     }
     let has = |kinds: &[String], kind: &str| kinds.iter().any(|known| known == kind);

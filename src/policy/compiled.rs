@@ -149,7 +149,7 @@ impl Policy {
     }
 
     /// Whether it depends on the kind of an object.
-    pub(super) fn minds_kinds(&self) -> bool {
+    pub(super) fn depends_on_kind(&self) -> bool {
         self.kinds.is_some() || !self.excluded_kinds.is_empty()
     }
 
@@ -599,7 +599,7 @@ impl Policies {
 
     /// Whether any depends on the kind of an object.
     pub fn mind_kinds(&self) -> bool {
-        self.iter().any(|policy| policy.minds_kinds())
+        self.iter().any(|policy| policy.depends_on_kind())
     }
 
     /// Whether there are none, so that the defaults apply.

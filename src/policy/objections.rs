@@ -13,13 +13,13 @@ use std::sync::Arc;
 
 /// The policies that apply to each image of an object; each distinct set is built once.
 #[derive(Debug)]
-pub struct Narrowing<'a> {
+pub struct PerImagePolicies<'a> {
     of_object: &'a Matching,
     /// The key: the policies that exempt an image, each with the exemption that does (as indexes).
     known: HashMap<Vec<(usize, usize)>, Matching>,
 }
 
-impl<'a> Narrowing<'a> {
+impl<'a> PerImagePolicies<'a> {
     /// Starts from the policies that apply to an object.
     pub fn of(of_object: &'a Matching) -> Self {
         Self {
@@ -88,7 +88,7 @@ impl Matching {
     /// The policies that apply to one image: `exempt.images` exempts an image from its own policy only.
     #[must_use]
     pub fn narrowed(&self, reference: &Reference) -> Self {
-        Narrowing::of(self).about(std::slice::from_ref(reference))
+        PerImagePolicies::of(self).about(std::slice::from_ref(reference))
     }
 
     /// The policies that exempt an image under all of its names, each with the exemption that does; if several do, the one that ends first.

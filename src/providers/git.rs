@@ -59,7 +59,7 @@ async fn git(arguments: &[&str], failed: &str) -> Result<Vec<u8>, String> {
     let ended = run(command, Belongs::ToUser, Vec::new(), Bounds::usual(LONGEST)).await;
     let ended = ended.map_err(|fault| format!("--since needs git: {}", fault.clause()))?;
     match ended.exit {
-        Exit::Well => Ok(ended.printed),
-        Exit::Badly => Err(format!("--since: {failed}")),
+        Exit::Succeeded => Ok(ended.printed),
+        Exit::Failed => Err(format!("--since: {failed}")),
     }
 }

@@ -72,8 +72,8 @@ async fn get(call: &HelperCall) -> Reply {
         HelperAnswer::Failed => Err(failed(
             call,
             match ended.exit {
-                Exit::Well => "its output is not a credential",
-                Exit::Badly => &ended.status,
+                Exit::Succeeded => "its output is not a credential",
+                Exit::Failed => &ended.status,
             },
         )),
     }

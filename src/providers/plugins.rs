@@ -330,8 +330,8 @@ impl Plugin {
         .await
         .map_err(|fault| fault.clause().to_owned())?;
         match ended.exit {
-            Exit::Badly => Err(ended.status),
-            Exit::Well => parse_response(&ended.printed, self.provider.api_version).map_err(|fault| fault.clause().to_owned()),
+            Exit::Failed => Err(ended.status),
+            Exit::Succeeded => parse_response(&ended.printed, self.provider.api_version).map_err(|fault| fault.clause().to_owned()),
         }
     }
 

@@ -94,9 +94,9 @@ impl Renderer {
         let ended = run(command, super::run::Belongs::ToUs, Vec::new(), bounds).await;
         let ended = ended.map_err(|fault| Unrendered(format!("{}: {}", self.name(), fault.clause())))?;
         match ended.exit {
-            Exit::Well => String::from_utf8(ended.printed)
+            Exit::Succeeded => String::from_utf8(ended.printed)
                 .map_err(|_| Unrendered(format!("{}: what it printed is not UTF-8 text", self.name()))),
-            Exit::Badly => Err(Unrendered(format!("{}: {}", self.name(), why(&ended)))),
+            Exit::Failed => Err(Unrendered(format!("{}: {}", self.name(), why(&ended)))),
         }
     }
 }

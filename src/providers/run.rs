@@ -178,7 +178,7 @@ pub(super) async fn run(mut command: Command, belongs: Belongs, input: Vec<u8>, 
         let status = child.wait().await.map_err(|_| Fault::Broken)?;
         group.ended();
         Ok(Ended {
-            exit: if status.success() { Exit::Well } else { Exit::Badly },
+            exit: if status.success() { Exit::Succeeded } else { Exit::Failed },
             status: format!("it ended with {status}"),
             printed,
             complained,

@@ -3,7 +3,7 @@
 
 use super::group::{Group, groups};
 use super::text::{self, Colour, Detail};
-use super::{Problem, Report, Standing, relative};
+use super::{ImageStatus, Problem, Report, relative};
 use crate::image::escape;
 use crate::verdict::message::explain_in_full;
 use std::fmt::Write as _;
@@ -18,11 +18,11 @@ pub fn render(report: &Report) -> String {
     let groups = groups(&report.entries);
     let denied = groups
         .iter()
-        .filter(|group| group.standing == Standing::Denied)
+        .filter(|group| group.standing == ImageStatus::Denied)
         .map(Annotation::Group);
     let others = groups
         .iter()
-        .filter(|group| group.standing != Standing::Denied)
+        .filter(|group| group.standing != ImageStatus::Denied)
         .map(Annotation::Group);
     let problems = report.problems.iter().map(Annotation::Problem);
     let all: Vec<Annotation<'_>> = denied.chain(problems).chain(others).collect();
@@ -49,8 +49,8 @@ impl Annotation<'_> {
                 let Some(first) = group.entries.first() else { return };
                 let (finding, decision) = group.root;
                 let level = match group.standing {
-                    Standing::Denied => "error",
-                    Standing::Warned | Standing::Unchecked | Standing::Accepted | Standing::Fine => "warning",
+                    ImageStatus::Denied => "error",
+                    ImageStatus::Warned | ImageStatus::Unchecked | ImageStatus::Accepted | ImageStatus::Fine => "warning",
                 };
                 let title = format!("{}: {}", finding.cause.name(), super::title(first));
                 let mut message = group.image.clone();

@@ -1,6 +1,6 @@
 //! Findings by image and cause, with the places that share them: each problem is reported once.
 
-use super::{Entry, Standing};
+use super::{Entry, ImageStatus};
 use crate::verdict::answer::Remark;
 use crate::verdict::message::image_of;
 use crate::verdict::{Cause, Decision, Finding};
@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 /// An image with the same root cause in one or more places.
 #[derive(Debug)]
 pub(super) struct Group<'a> {
-    pub(super) standing: Standing,
+    pub(super) standing: ImageStatus,
     /// As it is shown.
     pub(super) image: String,
     /// The worst finding, which explains the others.
@@ -40,10 +40,10 @@ impl<'a> Group<'a> {
 /// Denials first, then warnings, then what could not be checked; within these in the order of the input.
 pub(super) fn groups(entries: &[Entry]) -> Vec<Group<'_>> {
     let mut groups: Vec<Group<'_>> = Vec::new();
-    let mut known: HashMap<(Standing, String, Cause, &str), usize> = HashMap::new();
+    let mut known: HashMap<(ImageStatus, String, Cause, &str), usize> = HashMap::new();
     for entry in entries {
         let standing = entry.standing();
-        if matches!(standing, Standing::Fine | Standing::Accepted) {
+        if matches!(standing, ImageStatus::Fine | ImageStatus::Accepted) {
             continue;
         }
         let Some(root) = entry.worst() else { continue };
@@ -77,7 +77,7 @@ pub(super) struct Shared<'a> {
 
 /// What could not be checked, by cause and host, or pull secret; the most frequent first.
 pub(super) fn unchecked<'a>(groups: &[Group<'a>]) -> Vec<Shared<'a>> {
-    let unchecked = groups.iter().filter(|group| group.standing == Standing::Unchecked);
+    let unchecked = groups.iter().filter(|group| group.standing == ImageStatus::Unchecked);
     share(unchecked.map(|group| {
         let finding = group.root.0;
         let key = match &finding.evidence.host {
@@ -109,7 +109,7 @@ pub(super) fn filled_in(entries: &[Entry]) -> BTreeMap<&str, BTreeSet<String>> {
 
 /// Remarks on images that pull.
 pub(super) fn remarks(entries: &[Entry]) -> Vec<Shared<'_>> {
-    let fine = entries.iter().filter(|entry| entry.standing() == Standing::Fine);
+    let fine = entries.iter().filter(|entry| entry.standing() == ImageStatus::Fine);
     share(fine.flat_map(|entry| {
         let open = entry.open();
         open.map(move |(finding, _)| ((finding.cause, finding.message.as_str()), finding, image_of(&entry.judged)))

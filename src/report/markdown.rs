@@ -1,7 +1,7 @@
 //! `-o markdown`: for a comment on a pull request, or the summary of a job.
 
 use super::group::{groups, remarks, unchecked};
-use super::{Report, Standing};
+use super::{ImageStatus, Report};
 use std::fmt::Write as _;
 
 /// Findings that are shown in full; a comment has at most 65,536 characters.
@@ -22,13 +22,13 @@ pub fn render(report: &Report) -> String {
     };
     let _ = writeln!(out, "### {mark} pullgate: {}\n", tally.sentence());
     let groups = groups(&report.entries);
-    let told = || groups.iter().filter(|group| group.standing != Standing::Unchecked);
+    let told = || groups.iter().filter(|group| group.standing != ImageStatus::Unchecked);
     for group in told().take(SHOWN) {
         let (finding, _) = group.root;
         let word = match group.standing {
-            Standing::Denied => "**denied**",
-            Standing::Warned => "warning",
-            Standing::Unchecked | Standing::Accepted | Standing::Fine => "could not be checked",
+            ImageStatus::Denied => "**denied**",
+            ImageStatus::Warned => "warning",
+            ImageStatus::Unchecked | ImageStatus::Accepted | ImageStatus::Fine => "could not be checked",
         };
         let _ = writeln!(
             out,

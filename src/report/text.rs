@@ -2,7 +2,7 @@
 //! that share it.
 
 use super::group::{Group, Shared, filled_in, groups, remarks, unchecked};
-use super::{Entry, Report, Standing};
+use super::{Entry, ImageStatus, Report};
 use crate::image::escape;
 use crate::verdict::message::{explain_in_full, image_of};
 use crate::verdict::size::Bytes;
@@ -42,9 +42,9 @@ pub fn render(report: &Report, colour: Colour, detail: Detail, objects: impl Fn(
     for group in &groups {
         let shown = match (detail, group.standing) {
             (Detail::Failures, _) => group.entries.iter().any(|entry| objects(entry)),
-            (_, Standing::Denied | Standing::Warned) => true,
-            (_, Standing::Unchecked) => detail == Detail::Everything,
-            (_, Standing::Accepted | Standing::Fine) => false,
+            (_, ImageStatus::Denied | ImageStatus::Warned) => true,
+            (_, ImageStatus::Unchecked) => detail == Detail::Everything,
+            (_, ImageStatus::Accepted | ImageStatus::Fine) => false,
         };
         if shown {
             paragraph(&mut out, group, colour, detail);
@@ -95,9 +95,9 @@ pub fn render(report: &Report, colour: Colour, detail: Detail, objects: impl Fn(
 
 fn paragraph(out: &mut String, group: &Group<'_>, colour: Colour, detail: Detail) {
     let mark = match group.standing {
-        Standing::Denied => paint("DENY", 31, colour),
-        Standing::Warned => paint("warn", 33, colour),
-        Standing::Unchecked | Standing::Accepted | Standing::Fine => paint("?   ", 36, colour),
+        ImageStatus::Denied => paint("DENY", 31, colour),
+        ImageStatus::Warned => paint("warn", 33, colour),
+        ImageStatus::Unchecked | ImageStatus::Accepted | ImageStatus::Fine => paint("?   ", 36, colour),
     };
     let _ = write!(out, "{mark}  {}", group.image);
     let (finding, decision) = group.root;
@@ -131,9 +131,9 @@ fn paragraph(out: &mut String, group: &Group<'_>, colour: Colour, detail: Detail
 fn line(out: &mut String, entry: &Entry, colour: Colour) {
     let judgement = &entry.judged.judgement;
     let mark = match entry.standing() {
-        Standing::Fine => paint("ok  ", 32, colour),
-        Standing::Accepted => paint("acc ", 32, colour),
-        Standing::Denied | Standing::Warned | Standing::Unchecked => return,
+        ImageStatus::Fine => paint("ok  ", 32, colour),
+        ImageStatus::Accepted => paint("acc ", 32, colour),
+        ImageStatus::Denied | ImageStatus::Warned | ImageStatus::Unchecked => return,
     };
     let _ = write!(out, "{mark}  {}", image_of(&entry.judged));
     if let Some(size) = judgement.size() {

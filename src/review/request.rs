@@ -67,14 +67,14 @@ pub struct Review {
 
 /// A request that is not a valid AdmissionReview: HTTP 400 and a sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bad {
+pub struct InvalidReview {
     /// For the metric.
     pub reason: BadRequest,
     /// What is wrong, and what was expected.
     pub sentence: String,
 }
 
-impl Bad {
+impl InvalidReview {
     /// With a reason, and what is wrong.
     pub fn new(reason: BadRequest, sentence: impl Into<String>) -> Self {
         Self {
@@ -291,13 +291,13 @@ impl<'de> Visitor<'de> for &mut Named {
 
 /// Parses a review. Of its objects it reads what their kind says ([`Kinds::keep`]), to 100 levels; the rest takes no memory, however much
 /// there is.
-pub fn parse(body: &[u8], kinds: &Kinds) -> Result<Review, Bad> {
+pub fn parse(body: &[u8], kinds: &Kinds) -> Result<Review, InvalidReview> {
     // Try one pass: the request states the kind first, and the object nearly always has it. Otherwise read it again by its own kind.
     let at_once = (body.len() < limits::LARGE_BODY).then(|| parse_as(body, kinds, Some(kinds)).ok());
     at_once.flatten().map_or_else(|| parse_as(body, kinds, None), Ok)
 }
 
-fn parse_as(body: &[u8], kinds: &Kinds, in_passing: Option<&Kinds>) -> Result<Review, Bad> {
+fn parse_as(body: &[u8], kinds: &Kinds, in_passing: Option<&Kinds>) -> Result<Review, InvalidReview> {
     let mut envelope = Envelope::default();
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let reviewed = deserializer.deserialize_any(Reviews(&mut envelope, in_passing));
@@ -305,13 +305,13 @@ fn parse_as(body: &[u8], kinds: &Kinds, in_passing: Option<&Kinds>) -> Result<Re
         .and_then(|()| deserializer.end())
         .map_err(|error| unreadable(&error))?;
     if envelope.kind.as_str() != Some("AdmissionReview") {
-        return Err(Bad::new(
+        return Err(InvalidReview::new(
             BadRequest::WrongKind,
             format!("expected kind AdmissionReview, got {}", brief(&envelope.kind)),
         ));
     }
     if envelope.api_version.as_str() != Some("admission.k8s.io/v1") {
-        return Err(Bad::new(
+        return Err(InvalidReview::new(
             BadRequest::WrongVersion,
             format!(
                 "expected apiVersion admission.k8s.io/v1, got {}; set admissionReviewVersions: [v1]",
@@ -320,7 +320,10 @@ fn parse_as(body: &[u8], kinds: &Kinds, in_passing: Option<&Kinds>) -> Result<Re
         ));
     }
     let Some(request) = envelope.request else {
-        return Err(Bad::new(BadRequest::NoRequest, "the AdmissionReview has no request"));
+        return Err(InvalidReview::new(
+            BadRequest::NoRequest,
+            "the AdmissionReview has no request",
+        ));
     };
     let mut review = head(&request.fields)?;
     if let (None, Some(object)) = (review.skip(), request.object) {
@@ -343,7 +346,7 @@ fn parse_as(body: &[u8], kinds: &Kinds, in_passing: Option<&Kinds>) -> Result<Re
 }
 
 /// Reads what there is of a review whose body has only its `beginning`. Its object is not read.
-pub fn parse_beginning(beginning: &[u8], why: String) -> Result<Review, Bad> {
+pub fn parse_beginning(beginning: &[u8], why: String) -> Result<Review, InvalidReview> {
     let mut envelope = Envelope::default();
     // It ends in the middle, so there is an error.
     let ended = serde_json::Deserializer::from_slice(beginning).deserialize_map(Reviews(&mut envelope, None));
@@ -353,7 +356,7 @@ pub fn parse_beginning(beginning: &[u8], why: String) -> Result<Review, Bad> {
         } else {
             BadRequest::NotJson
         };
-        return Err(Bad::new(reason, "the body is not an AdmissionReview in JSON"));
+        return Err(InvalidReview::new(reason, "the body is not an AdmissionReview in JSON"));
     };
     let mut review = head(&request.fields)?;
     review.unread = Some(why);
@@ -361,14 +364,14 @@ pub fn parse_beginning(beginning: &[u8], why: String) -> Result<Review, Bad> {
 }
 
 /// An object, read as its kind requires. `None` if there is too much to read; an error if it was already read as another kind.
-fn read(object: Object<'_>, (api_version, kind): &(String, String), kinds: &Kinds) -> Result<Option<Value>, Bad> {
+fn read(object: Object<'_>, (api_version, kind): &(String, String), kinds: &Kinds) -> Result<Option<Value>, InvalidReview> {
     match object {
         Object::Read(object) => {
             let says = |field: &str, text: &str| object.get(field).and_then(Value::as_str) == Some(text);
             if object.is_null() || says("apiVersion", api_version) && says("kind", kind) {
                 return Ok(Some(object));
             }
-            Err(Bad::new(
+            Err(InvalidReview::new(
                 BadRequest::NotJson,
                 "the object is of another kind than the request says",
             ))
@@ -394,10 +397,10 @@ fn api_version(group: &str, version: &str) -> String {
 }
 
 /// All of a request except its objects.
-fn head(fields: &Map<String, Value>) -> Result<Review, Bad> {
+fn head(fields: &Map<String, Value>) -> Result<Review, InvalidReview> {
     let uid = text(fields.get("uid"));
     if uid.is_empty() {
-        return Err(Bad::new(
+        return Err(InvalidReview::new(
             BadRequest::NoUid,
             "the request has no uid, so an answer could not be matched to it",
         ));
@@ -408,7 +411,7 @@ fn head(fields: &Map<String, Value>) -> Result<Review, Bad> {
         "DELETE" => Operation::Delete,
         "CONNECT" => Operation::Connect,
         other => {
-            return Err(Bad::new(
+            return Err(InvalidReview::new(
                 BadRequest::WrongOperation,
                 format!(
                     "expected operation CREATE, UPDATE, DELETE or CONNECT, got {}",
@@ -435,9 +438,9 @@ fn head(fields: &Map<String, Value>) -> Result<Review, Bad> {
     })
 }
 
-fn unreadable(error: &serde_json::Error) -> Bad {
+fn unreadable(error: &serde_json::Error) -> InvalidReview {
     let (line, column) = (error.line(), error.column());
-    Bad::new(
+    InvalidReview::new(
         BadRequest::NotJson,
         format!("the body is not an AdmissionReview in JSON (line {line}, column {column})"),
     )

@@ -200,7 +200,7 @@ impl Port {
             mut stage,
             slots,
         } = self;
-        let mut spare = Spare::of(&shared);
+        let mut spare = ReserveDescriptor::of(&shared);
         let mut patience = shared.patience();
         loop {
             // Both waits end when draining begins: a server at its limit must notice that too.
@@ -266,12 +266,12 @@ async fn free_slot(slots: &Arc<Semaphore>, shared: &Shared, patience: &mut Durat
 }
 
 /// A file descriptor in reserve: it is given up so that the port of metrics and health can accept a connection when there are no others.
-struct Spare {
+struct ReserveDescriptor {
     wanted: bool,
     held: Option<File>,
 }
 
-impl Spare {
+impl ReserveDescriptor {
     fn of(shared: &Shared) -> Self {
         let mut spare = Self {
             wanted: shared.tls.is_none(),
@@ -300,7 +300,7 @@ fn is_out_of_files(error: &io::Error) -> bool {
 }
 
 /// The next connection; on errors, waits a little, then longer. When descriptors have run out, silent connections lose theirs first.
-async fn accept(listener: &TcpListener, shared: &Shared, spare: &mut Spare) -> TcpStream {
+async fn accept(listener: &TcpListener, shared: &Shared, spare: &mut ReserveDescriptor) -> TcpStream {
     let mut pause = Duration::from_millis(10);
     spare.fill();
     loop {

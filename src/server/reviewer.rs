@@ -7,7 +7,7 @@ use crate::cluster::EventRecorder;
 use crate::engine::{Gate, Subject};
 use crate::image::escape;
 use crate::limits;
-use crate::review::{self, Audit, Bad, Outcome, Review};
+use crate::review::{self, Audit, InvalidReview, Outcome, Review};
 use crate::telemetry::{BadRequest, Metrics};
 use crate::verdict::answer::{Answer, Exemption, Judged, Look, Remark};
 use crate::verdict::{Cause, Outlook, Verdict};
@@ -84,7 +84,7 @@ async fn review_large(handler: Arc<Handler>, sent: Sent, time: Time) -> Reply {
     match work.await.map_err(tokio::task::JoinError::try_into_panic) {
         Ok(reply) => reply,
         Err(Ok(panic)) => std::panic::resume_unwind(panic),
-        Err(Err(_)) => refuse(&metrics, &Bad::new(BadRequest::Stopping, "pullgate is stopping")),
+        Err(Err(_)) => refuse(&metrics, &InvalidReview::new(BadRequest::Stopping, "pullgate is stopping")),
     }
 }
 
@@ -207,7 +207,7 @@ impl Handler {
     }
 
     /// Parses the request. The body is dropped: a review may wait for a registry, and others arrive meanwhile.
-    async fn read(&self, sent: Sent) -> Result<Read, Bad> {
+    async fn read(&self, sent: Sent) -> Result<Read, InvalidReview> {
         let kinds = self.gate.kinds();
         let body = match sent {
             Sent::Whole(body) => body,
@@ -357,7 +357,7 @@ fn unread(review: &Review, kinds: &Kinds) -> Result<Workload, Skip> {
     })
 }
 
-fn refuse(metrics: &Metrics, bad: &Bad) -> Reply {
+fn refuse(metrics: &Metrics, bad: &InvalidReview) -> Reply {
     metrics.bad_request(bad.reason);
     tracing::warn!(reason = bad.reason.name(), "a request was refused: {}", bad.sentence);
     Reply {

@@ -157,7 +157,7 @@ impl Keep {
             for doubt in &site.doubts {
                 match doubt.when {
                     When::Always | When::NoAccount => {}
-                    When::Said(field) | When::Unsaid(field) => {
+                    When::FieldSet(field) | When::FieldUnset(field) => {
                         for route in std::iter::once(&site.at).chain(&site.also) {
                             keep.at(route).add(&[field]);
                         }

@@ -209,7 +209,7 @@ pub enum Later {
 pub enum Injection {
     /// Nothing: the namespace decides.
     #[default]
-    Unsaid,
+    FieldUnset,
     /// It is asked for.
     Wanted,
     /// It is refused.
@@ -228,7 +228,7 @@ impl Injection {
             Some("true" | "enabled" | "1" | "yes") => Self::Wanted,
             Some(_) => Self::Refused,
             None if field("labels", revision).is_some() => Self::Wanted,
-            None => Self::Unsaid,
+            None => Self::FieldUnset,
         }
     }
 }

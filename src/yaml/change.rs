@@ -62,7 +62,7 @@ pub fn change(text: &str, parsed: &Parsed, edits: &[Edit]) -> Result<Edited, Mis
     for (at, edit) in edits.iter().enumerate() {
         let document = parsed.documents.get(edit.document);
         let made = document
-            .ok_or(Obstacle::OutOfSight)
+            .ok_or(Obstacle::PositionUnknown)
             .and_then(|document| replacement(text, document, edit));
         match made {
             Ok((start, end, new)) if !replacements.contains_key(&start) => {
@@ -70,10 +70,10 @@ pub fn change(text: &str, parsed: &Parsed, edits: &[Edit]) -> Result<Edited, Mis
                 if apply(slot, edit) {
                     replacements.insert(start, (end, new));
                 } else {
-                    left.push((at, Obstacle::OutOfSight));
+                    left.push((at, Obstacle::PositionUnknown));
                 }
             }
-            Ok(_) => left.push((at, Obstacle::OutOfSight)),
+            Ok(_) => left.push((at, Obstacle::PositionUnknown)),
             Err(obstacle) => left.push((at, obstacle)),
         }
     }
@@ -102,7 +102,7 @@ pub fn change(text: &str, parsed: &Parsed, edits: &[Edit]) -> Result<Edited, Mis
 /// The bytes to replace, and by what.
 fn replacement(text: &str, document: &Document, edit: &Edit) -> Result<(usize, usize, String), Obstacle> {
     let path = edit.path();
-    let sight = Obstacle::OutOfSight;
+    let sight = Obstacle::PositionUnknown;
     if let Change::Fill(new) = &edit.change {
         return fill(text, document, &path, &edit.key, new).ok_or(sight);
     }
@@ -364,7 +364,10 @@ mod tests {
         let edited = change(text, &manifests(text), &edits).unwrap();
         assert_eq!(edited.text, text);
         assert!(
-            matches!(&edited.left[..], [(0, Obstacle::Shared { .. }), (1, Obstacle::OutOfSight)]),
+            matches!(
+                &edited.left[..],
+                [(0, Obstacle::Shared { .. }), (1, Obstacle::PositionUnknown)]
+            ),
             "{:?}",
             edited.left
         );

@@ -33,7 +33,7 @@ pub struct Edited {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Obstacle {
     /// The start or end of its text is unknown.
-    OutOfSight,
+    PositionUnknown,
     /// Through an alias or a merge key, the change would affect another place too.
     Shared {
         /// That place.
@@ -42,7 +42,7 @@ pub enum Obstacle {
         line: usize,
     },
     /// Through an alias or a merge key, the same text is used in a place that needs a different addition.
-    Torn {
+    ConflictingUses {
         /// That place.
         path: String,
         /// Its line, from 1.
@@ -54,8 +54,8 @@ impl Obstacle {
     /// How to fix it.
     pub fn fix(&self) -> &'static str {
         match self {
-            Self::OutOfSight => "edit it by hand, or write the value in the usual form",
-            Self::Shared { .. } | Self::Torn { .. } => "write the value in each place, without the anchor",
+            Self::PositionUnknown => "edit it by hand, or write the value in the usual form",
+            Self::Shared { .. } | Self::ConflictingUses { .. } => "write the value in each place, without the anchor",
         }
     }
 }
@@ -64,12 +64,12 @@ impl Obstacle {
 impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::OutOfSight => f.write_str("its position in the file is unknown"),
+            Self::PositionUnknown => f.write_str("its position in the file is unknown"),
             Self::Shared { path, line } => write!(
                 f,
                 "through an anchor, the same text is also {path} (line {line}), which must not change"
             ),
-            Self::Torn { path, line } => write!(
+            Self::ConflictingUses { path, line } => write!(
                 f,
                 "through an anchor, the same text is also {path} (line {line}), which needs a different text"
             ),
@@ -104,7 +104,7 @@ pub fn append(text: &str, parsed: &Parsed, additions: &[Addition]) -> Result<Edi
                 let meant = Meant { index, addition, lines };
                 scalars.entry((addition.document, start)).or_default().push(meant);
             }
-            None => left.push((index, Obstacle::OutOfSight)),
+            None => left.push((index, Obstacle::PositionUnknown)),
         }
     }
     let mut insertions: BTreeMap<usize, &str> = BTreeMap::new();
@@ -121,7 +121,7 @@ pub fn append(text: &str, parsed: &Parsed, additions: &[Addition]) -> Result<Edi
                 added.insert(*scalar, &first.text);
             }
             (obstacle, _) => {
-                let obstacle = obstacle.unwrap_or(Obstacle::OutOfSight);
+                let obstacle = obstacle.unwrap_or(Obstacle::PositionUnknown);
                 left.extend(meant.iter().map(|meant| (meant.index, obstacle.clone())));
             }
         }
@@ -217,13 +217,13 @@ fn walk<'a>(value: &'a Value, lines: &'a Lines, path: &mut Vec<String>, visit: &
 fn obstacle(meant: &[Meant<'_>], places: &[Place<'_>]) -> Option<Obstacle> {
     let first = meant.first()?.addition;
     if places.is_empty() || places.iter().any(|place| place.value != first.value) {
-        return Some(Obstacle::OutOfSight);
+        return Some(Obstacle::PositionUnknown);
     }
     places.iter().find_map(|place| {
         let (path, line) = (place.path.clone(), place.lines.line());
         match meant.iter().find(|meant| std::ptr::eq(meant.lines, place.lines)) {
             None => Some(Obstacle::Shared { path, line }),
-            Some(meant) if meant.addition.text != first.text => Some(Obstacle::Torn { path, line }),
+            Some(meant) if meant.addition.text != first.text => Some(Obstacle::ConflictingUses { path, line }),
             Some(_) => None,
         }
     })

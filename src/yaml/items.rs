@@ -2,7 +2,7 @@
 
 use super::located::{Lines, Located};
 use super::split::Chunk;
-use super::{FARTHER, Repeated, YamlError, json, options, prepared};
+use super::{INDENT, Repeated, YamlError, json, options, prepared};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
@@ -32,7 +32,7 @@ fn from_yaml(chunk: &Chunk<'_>, take: Take<'_>) -> Result<(), YamlError> {
             }
             taken = at + 1;
             let (value, mut lines) = item.take();
-            lines.forget(inserted, FARTHER);
+            lines.forget(inserted, INDENT);
             lines.shift(chunk.first_line - 1, chunk.first_column - 1, chunk.start);
             take(format!("items[{at}]."), value, lines);
         };

@@ -141,7 +141,7 @@ pub(super) fn missing(entry: &mut Entry, patterns: &[Pattern]) {
     };
     let causes: Vec<Cause> = entry
         .open()
-        .filter(|(finding, decision)| super::wait::may_come(finding.cause) && may_be(finding, decision))
+        .filter(|(finding, decision)| super::wait::fixed_by_push(finding.cause) && may_be(finding, decision))
         .map(|(finding, _)| finding.cause)
         .collect();
     let by = format!("--expect-missing {}", pattern.as_str());

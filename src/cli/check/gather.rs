@@ -27,7 +27,7 @@ pub(super) fn keep_changed(manifests: &mut Manifests, changed: &BTreeSet<PathBuf
 }
 
 /// An object is judged through its owner only if the owner is in the input: in a dump of Pods alone, the Pods are judged.
-pub(in crate::cli) fn own_or_judge(subjects: &mut [Subject]) {
+pub(in crate::cli) fn drop_absent_controllers(subjects: &mut [Subject]) {
     let key = |object: &ObjectId| (object.kind.clone(), object.namespace.clone(), object.name.clone());
     let here: HashSet<_> = subjects.iter().map(|subject| key(&subject.workload.object)).collect();
     for subject in subjects {

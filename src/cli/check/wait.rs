@@ -66,7 +66,7 @@ pub(super) async fn judge(gate: &Gate, subjects: &[&Workload], bounds: &mut Boun
 }
 
 /// Whether pushing an image may fix this.
-pub(super) fn may_come(cause: Cause) -> bool {
+pub(super) fn fixed_by_push(cause: Cause) -> bool {
     matches!(
         cause,
         Cause::TagNotFound
@@ -94,7 +94,7 @@ enum Waits {
     /// For this image.
     For(String),
     /// It is denied for something that no push fixes.
-    InVain(String),
+    NotFixable(String),
 }
 
 fn waits(answer: &Answer) -> Waits {
@@ -104,12 +104,12 @@ fn waits(answer: &Answer) -> Waits {
             let image = judged.image.pulled_as();
             let in_vain = decision.verdict == Verdict::Deny
                 || matches!(finding.cause, Cause::CredentialRefused | Cause::Forbidden) && finding.outlook != Outlook::Pulls;
-            if may_come(finding.cause) && finding.outlook != Outlook::Pulls
+            if fixed_by_push(finding.cause) && finding.outlook != Outlook::Pulls
                 || finding.outlook == Outlook::Unknown && may_pass(finding.cause)
             {
                 waits = Waits::For(image.to_owned());
             } else if in_vain {
-                return Waits::InVain(format!("{image}: {}", finding.cause.name()));
+                return Waits::NotFixable(format!("{image}: {}", finding.cause.name()));
             }
         }
     }
@@ -139,7 +139,7 @@ pub(super) async fn wait(
                     }
                     absent.push(at);
                 }
-                Waits::InVain(what) => {
+                Waits::NotFixable(what) => {
                     tell(&format!(
                         "not waiting: {}, which no push can fix",
                         crate::verdict::message::shown(&what)

@@ -1,8 +1,8 @@
 //! `pullgate policy explain`: how policies treat images, rule by rule, and the verdict that `check` comes to.
 
-use crate::cli::check::own_or_judge;
+use crate::cli::bare_image::bare_image;
+use crate::cli::check::drop_absent_controllers;
 use crate::cli::inputs::{AT_ONCE, Options};
-use crate::cli::lone::lone;
 use crate::cli::{say, tell};
 use crate::image::{Reference, escape, mask_userinfo};
 use crate::manifests::{Keep, Rendering};
@@ -130,7 +130,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let mut manifests = std::mem::take(&mut inputs.manifests);
     let (gate, remarks) = inputs.gate(Instant::now() + TIME, TIME).await?;
-    own_or_judge(&mut manifests.subjects);
+    drop_absent_controllers(&mut manifests.subjects);
     let given = manifests.subjects.into_iter().map(|subject| subject.workload);
     let bare = images.iter().map(|image| Workload {
         object: ObjectId {
@@ -138,7 +138,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             kind: kind.clone(),
             ..ObjectId::default()
         },
-        ..lone(image, &namespace, None, &[])
+        ..bare_image(image, &namespace, None, &[])
     });
     let workloads: Vec<Workload> = given.chain(bare).collect();
     let requester = Requester {

@@ -1,6 +1,6 @@
 //! `pullgate policy try`: what policies would deny of what exists, by policy and namespace, before anyone applies them.
 
-use crate::cli::check::{live, own_or_judge};
+use crate::cli::check::{drop_absent_controllers, live};
 use crate::cli::inputs::{AT_ONCE, Options};
 use crate::cli::{DENIED, WRONG, say, tell};
 use crate::engine::Gate;
@@ -137,7 +137,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         (found.entries, found.problems)
     } else {
         let (engine, store, cluster) = inputs.parts().await?;
-        own_or_judge(&mut manifests.subjects);
+        drop_absent_controllers(&mut manifests.subjects);
         let gate = Gate::new(engine, store, cluster);
         let workloads = manifests.subjects.iter().map(|subject| &subject.workload);
         let problems = manifests.errors.iter().map(ToString::to_string).collect();

@@ -1,7 +1,7 @@
 //! Reloads policy files that change while the process runs.
 
 use super::{Files, PolicySet, read};
-use crate::config::watch::{Asked, next_poll};
+use crate::config::watch::{ReloadSignal, next_poll};
 use crate::config::{Live, PolicyStore};
 use crate::image::escape;
 use crate::limits;
@@ -25,7 +25,7 @@ pub async fn watch_policy_files(
     metrics: Metrics,
     note: Live<Option<String>>,
     kinds: Live<Kinds>,
-    mut asked: Asked,
+    mut asked: ReloadSignal,
 ) {
     let places = Arc::new(places);
     let mut empty: BTreeSet<PathBuf> = now.empty().iter().cloned().collect();

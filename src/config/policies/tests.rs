@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::{Ask, Live, PolicyStore};
+use crate::config::{Live, PolicyStore, ReloadTrigger};
 use crate::telemetry::Metrics;
 use crate::workload::Kinds;
 use std::fmt::Write as _;
@@ -339,7 +339,7 @@ async fn a_mounted_config_map_is_read_again_and_a_broken_one_keeps_the_last_good
     let places = vec![mounted.0.path().to_owned()];
     let (store, metrics, note) = (PolicyStore::default(), Metrics::new(), Live::new(None));
     let files = read(&places);
-    let again = Ask::new(());
+    let again = ReloadTrigger::new(());
     store.set_files(files.compile(&Kinds::default()).sound().unwrap());
     let task = tokio::spawn(watch_policy_files(
         places,

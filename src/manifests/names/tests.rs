@@ -1,4 +1,4 @@
-use crate::manifests::{Keep, Manifests, Note, Reading, Sift, Walk};
+use crate::manifests::{Filter, Keep, Manifests, Note, Reading, Walk};
 use crate::workload::{Kinds, Later, PullPolicy};
 use std::fs;
 use std::path::Path;
@@ -15,7 +15,7 @@ fn folder(files: &[(&str, &str)]) -> TempDir {
 }
 
 fn read(folder: &Path) -> Manifests {
-    let (sift, kinds) = (Sift::default(), Kinds::default());
+    let (sift, kinds) = (Filter::default(), Kinds::default());
     let reading = Reading {
         walk: Walk::Recursive,
         sift: &sift,

@@ -38,7 +38,7 @@ fn counted(owner: OwnerKind) -> impl Iterator<Item = OwnerKind> {
 }
 
 pub(super) fn said(policy: &Policy) -> Said {
-    if !policy.minds_kinds() {
+    if !policy.depends_on_kind() {
         return Said {
             kinds: KINDS.iter().collect(),
             condition: None,

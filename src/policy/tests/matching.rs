@@ -275,7 +275,7 @@ fn policies_about_many_images_are_made_once() {
         policy("b", &json!({"registries": {"deny": ["docker.io/**"]}})),
     ]);
     let matching = policies.matching(&SHOP, &Requester::default(), circumstances(&Modes::default()));
-    let mut narrowing = Narrowing::of(&matching);
+    let mut narrowing = PerImagePolicies::of(&matching);
     let mut about = |image: &str| narrowing.about(&[reference(image)]);
     assert!(about("busybox").is_same_as(&matching));
     assert!(about("debug/x").is_same_as(&about("debug/y")));

@@ -296,8 +296,8 @@ fn nature(key: String, site: &Site, place: &Place<'_>, also: &[Place<'_>]) -> Na
         let applies = |when: When| match when {
             // An account is missing until it is known what the pods have: see `settle_account`.
             When::Always | When::NoAccount => true,
-            When::Said(field) => said(field),
-            When::Unsaid(field) => !said(field),
+            When::FieldSet(field) => said(field),
+            When::FieldUnset(field) => !said(field),
         };
         site.doubts
             .iter()

@@ -55,9 +55,9 @@ pub(in crate::workload) enum About {
 pub(in crate::workload) enum When {
     Always,
     /// If the site, or a place of `also`, has this field.
-    Said(&'static str),
+    FieldSet(&'static str),
     /// If none of them has it.
-    Unsaid(&'static str),
+    FieldUnset(&'static str),
     /// If the pods have neither pull secrets nor a service account that the object names: the controller gives them one.
     NoAccount,
 }

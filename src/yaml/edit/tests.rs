@@ -131,11 +131,14 @@ fn what_cannot_be_found_is_left() {
     ] {
         assert_eq!(
             left(text, &[addition(0, path, "nginx")]),
-            [Obstacle::OutOfSight.to_string()],
+            [Obstacle::PositionUnknown.to_string()],
             "{text}"
         );
     }
-    assert_eq!(left("a: b\n", &[addition(7, "a", "b")]), [Obstacle::OutOfSight.to_string()]);
+    assert_eq!(
+        left("a: b\n", &[addition(7, "a", "b")]),
+        [Obstacle::PositionUnknown.to_string()]
+    );
 }
 
 #[test]

@@ -10,7 +10,7 @@ const OPERATOR: Doubt = image_doubt(When::Always, "the operator may use another 
 const OPERATORS_ACCOUNT: Doubt = credentials_doubt(When::Always, "the operator chooses the service account, and its pull secrets");
 const BY_ANOTHER: Doubt = credentials_doubt(When::Always, "the object that uses this one chooses the pull secrets");
 const ONLY_A_DEFAULT: Doubt = image_doubt(When::Always, "it is only a default, and its users may set another image");
-const PATCHED: Doubt = image_doubt(When::Said("podSpecPatch"), "the podSpecPatch may change the image");
+const PATCHED: Doubt = image_doubt(When::FieldSet("podSpecPatch"), "the podSpecPatch may change the image");
 /// Merged into each workflow before it runs, including its list of pull secrets.
 const WORKFLOW_DEFAULTS: Doubt = credentials_doubt(
     When::Always,
@@ -18,11 +18,11 @@ const WORKFLOW_DEFAULTS: Doubt = credentials_doubt(
 );
 /// Set by Tekton's own admission, which runs after `check`.
 const TEKTON_DEFAULTS: Doubt = credentials_doubt(
-    When::Unsaid("serviceAccountName"),
+    When::FieldUnset("serviceAccountName"),
     "Tekton's config-defaults choose the service account, and its pull secrets",
 );
 const AGONES_ACCOUNT: Doubt = credentials_doubt(
-    When::Unsaid("serviceAccountName"),
+    When::FieldUnset("serviceAccountName"),
     "Agones gives its pods their own service account, which may have other pull secrets",
 );
 
@@ -151,7 +151,7 @@ const PIPELINE_RUN_ALSO: &[&str] = &[
     "/spec",
 ];
 const PER_TASK: Doubt = credentials_doubt(
-    When::Said("taskRunSpecs"),
+    When::FieldSet("taskRunSpecs"),
     "taskRunSpecs may give this task other pull secrets",
 );
 const PIPELINE_RUN: &[Written] = &[
@@ -177,7 +177,7 @@ const RAY: &[Written] = &[
         .also(&["headGroupSpec.template.spec"])
         .doubts(&[
             image_doubt(
-                When::Unsaid("enableInTreeAutoscaling"),
+                When::FieldUnset("enableInTreeAutoscaling"),
                 "only a cluster that scales itself has an autoscaler",
             ),
             KUBERAY_ACCOUNT,

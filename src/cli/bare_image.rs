@@ -5,7 +5,7 @@ use crate::workload::pod::{PodKind, PullPolicy};
 use crate::workload::{FieldPath, ImageUse, Injection, Nature, ObjectId, PodNeeds, Role, Template, Workload};
 
 /// A bare image, as a pod of this namespace would pull it under this service account and with these secrets of its own.
-pub(super) fn lone(image: &str, namespace: &str, account: Option<&str>, secrets: &[String]) -> Workload {
+pub(super) fn bare_image(image: &str, namespace: &str, account: Option<&str>, secrets: &[String]) -> Workload {
     let needs = PodNeeds {
         pull_secrets: secrets.to_vec(),
         service_account: account.unwrap_or("default").to_owned(),

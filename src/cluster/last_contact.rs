@@ -10,16 +10,16 @@ use tokio::time::{Instant, sleep, timeout};
 
 /// The time of the last byte received. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct Heard(Arc<(Instant, AtomicU64)>);
+pub(super) struct LastContact(Arc<(Instant, AtomicU64)>);
 
 /// Counts from its creation, as long as nothing has arrived.
-impl Default for Heard {
+impl Default for LastContact {
     fn default() -> Self {
         Self(Arc::new((Instant::now(), AtomicU64::new(0))))
     }
 }
 
-impl Heard {
+impl LastContact {
     /// Records that something arrived.
     pub(super) fn now(&self) {
         let (start, last) = &*self.0;
@@ -73,7 +73,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn silence_grows_until_a_word_comes() {
-        let heard = Heard::default();
+        let heard = LastContact::default();
         tokio::time::advance(limits::API_SILENCE).await;
         assert!(heard.is_silent() && heard.age() == limits::API_SILENCE);
         heard.clone().now();

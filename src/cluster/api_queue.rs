@@ -11,16 +11,16 @@ use tokio::time::{Instant, timeout};
 
 /// All requests for single objects.
 #[derive(Debug)]
-pub(super) struct Turns {
+pub(super) struct ApiQueue {
     all: Arc<Semaphore>,
     /// The namespaces that are asking at the moment.
-    namespaces: Mutex<HashMap<String, Arc<Line>>>,
+    namespaces: Mutex<HashMap<String, Arc<NamespaceQueue>>>,
     pace: Mutex<Pace>,
 }
 
 /// The requests of one namespace.
 #[derive(Debug)]
-struct Line {
+struct NamespaceQueue {
     places: Arc<Semaphore>,
     waiting: AtomicUsize,
 }
@@ -36,30 +36,30 @@ struct Pace {
 
 /// Permission to send one request. Dropping it makes room for the next.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub(super) struct ApiPermit {
     _of_namespace: OwnedSemaphorePermit,
     _of_all: OwnedSemaphorePermit,
 }
 
 /// Why there is no turn; a clause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct NoTurn(pub(super) &'static str);
+pub(super) struct NoPermit(pub(super) &'static str);
 
-const CROWDED: NoTurn = NoTurn("too many requests to the API server are waiting");
-const LEFT_ALONE: NoTurn = NoTurn("the API server asked pullgate to wait");
+const CROWDED: NoPermit = NoPermit("too many requests to the API server are waiting");
+const BACKING_OFF: NoPermit = NoPermit("the API server asked pullgate to wait");
 
 /// The outcome of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Answered {
     /// It was answered, whatever the answer.
-    Well,
+    Succeeded,
     /// 429, and for how long.
     TooMany(Option<Duration>),
     /// 5xx, or nothing.
-    Badly,
+    Failed,
 }
 
-impl Turns {
+impl ApiQueue {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
             all: Arc::new(Semaphore::new(limits::API_REQUESTS)),
@@ -69,7 +69,7 @@ impl Turns {
     }
 
     /// Waits for a namespace's turn, for as long as one request may take.
-    pub(super) async fn turn(&self, namespace: &str) -> Result<Turn, NoTurn> {
+    pub(super) async fn turn(&self, namespace: &str) -> Result<ApiPermit, NoPermit> {
         self.is_left_alone()?;
         let line = self.line(namespace);
         let queued = Queued(&line.waiting);
@@ -80,7 +80,7 @@ impl Turns {
             // Neither semaphore is ever closed. The namespace's comes first, so that no namespace can crowd the one that all share.
             let of_namespace = Arc::clone(&line.places).acquire_owned().await.map_err(|_| CROWDED)?;
             let of_all = Arc::clone(&self.all).acquire_owned().await.map_err(|_| CROWDED)?;
-            Ok(Turn {
+            Ok(ApiPermit {
                 _of_namespace: of_namespace,
                 _of_all: of_all,
             })
@@ -95,9 +95,9 @@ impl Turns {
     pub(super) fn note(&self, answered: Answered) {
         let mut pace = self.pace();
         match answered {
-            Answered::Well => *pace = Pace::default(),
+            Answered::Succeeded => *pace = Pace::default(),
             Answered::TooMany(after) => pace.stop(after),
-            Answered::Badly => {
+            Answered::Failed => {
                 pace.failures = pace.failures.saturating_add(1);
                 if pace.failures >= limits::API_FAILURES {
                     pace.stop(None);
@@ -106,19 +106,19 @@ impl Turns {
         }
     }
 
-    fn is_left_alone(&self) -> Result<(), NoTurn> {
+    fn is_left_alone(&self) -> Result<(), NoPermit> {
         let until = self.pace().until;
         until
             .filter(|until| Instant::now() < *until)
-            .map_or(Ok(()), |_| Err(LEFT_ALONE))
+            .map_or(Ok(()), |_| Err(BACKING_OFF))
     }
 
     /// Whether a request may be sent. After a pause, one request goes first; the others are turned away until its outcome is known.
-    fn check_pace(&self) -> Result<(), NoTurn> {
+    fn check_pace(&self) -> Result<(), NoPermit> {
         let mut pace = self.pace();
         let now = Instant::now();
         match pace.until {
-            Some(until) if now < until => Err(LEFT_ALONE),
+            Some(until) if now < until => Err(BACKING_OFF),
             Some(_) => {
                 pace.until = Some(now + limits::API_TURN);
                 Ok(())
@@ -127,7 +127,7 @@ impl Turns {
         }
     }
 
-    fn line(&self, namespace: &str) -> Arc<Line> {
+    fn line(&self, namespace: &str) -> Arc<NamespaceQueue> {
         let mut lines = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
         if lines.len() >= limits::API_REQUESTS {
             lines.retain(|_, line| {
@@ -135,7 +135,7 @@ impl Turns {
             });
         }
         let line = lines.entry(namespace.to_owned()).or_insert_with(|| {
-            Arc::new(Line {
+            Arc::new(NamespaceQueue {
                 places: Arc::new(Semaphore::new(limits::API_REQUESTS_PER_NAMESPACE)),
                 waiting: AtomicUsize::new(0),
             })
@@ -172,7 +172,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_namespace_leaves_room_for_the_others() {
-        let turns = Turns::new();
+        let turns = ApiQueue::new();
         let mut held = Vec::new();
         for _ in 0..limits::API_REQUESTS_PER_NAMESPACE {
             held.push(turns.turn("greedy").await.unwrap());
@@ -203,20 +203,20 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_api_server_that_is_in_trouble_is_left_alone() {
-        let turns = Turns::new();
+        let turns = ApiQueue::new();
         turns.note(Answered::TooMany(Some(Duration::from_secs(5))));
-        assert_eq!(turns.turn("a").await.unwrap_err(), LEFT_ALONE);
+        assert_eq!(turns.turn("a").await.unwrap_err(), BACKING_OFF);
         tokio::time::advance(Duration::from_secs(5)).await;
         assert!(turns.turn("a").await.is_ok(), "one tries");
-        assert_eq!(turns.turn("a").await.unwrap_err(), LEFT_ALONE, "the others wait for it");
-        turns.note(Answered::Well);
+        assert_eq!(turns.turn("a").await.unwrap_err(), BACKING_OFF, "the others wait for it");
+        turns.note(Answered::Succeeded);
         assert!(turns.turn("a").await.is_ok());
         for _ in 1..limits::API_FAILURES {
-            turns.note(Answered::Badly);
+            turns.note(Answered::Failed);
         }
         assert!(turns.turn("a").await.is_ok(), "one object may be broken");
-        turns.note(Answered::Badly);
-        assert_eq!(turns.turn("a").await.unwrap_err(), LEFT_ALONE);
+        turns.note(Answered::Failed);
+        assert_eq!(turns.turn("a").await.unwrap_err(), BACKING_OFF);
         let mut pauses = Vec::new();
         for _ in 0..8 {
             let before = Instant::now();
@@ -224,7 +224,7 @@ mod tests {
                 tokio::time::advance(limits::API_PAUSE).await;
             }
             pauses.push(before.elapsed());
-            turns.note(Answered::Badly);
+            turns.note(Answered::Failed);
         }
         assert!(pauses.is_sorted(), "{pauses:?}");
         assert_eq!(pauses.last(), Some(&limits::API_LONGEST_PAUSE));
