@@ -4,8 +4,10 @@
 //! by digest, each after its own proof that it may read it.
 
 mod kept;
+mod packed;
 
-use self::kept::{Kept, Packed, Types, weight, weight_of_response};
+use self::kept::{Clock, Kept, Moment, weight, weight_of_response};
+use self::packed::{Packed, Words};
 use super::bounded::{Bounded, Weighs};
 use super::exchange::asked;
 use super::instead::{Known, asks_who};
@@ -111,12 +113,6 @@ struct Proof<'a> {
     auth: &'a [(Origin, Auth)],
 }
 
-impl Weighs for Instant {
-    fn weight(&self) -> usize {
-        0
-    }
-}
-
 impl Weighs for (Arc<Response>, Instant) {
     fn weight(&self) -> usize {
         weight_of_response(&self.0)
@@ -125,13 +121,14 @@ impl Weighs for (Arc<Response>, Instant) {
 
 /// The memory.
 pub(super) struct Memo {
+    clock: Clock,
     /// By [`Named`].
     answers: Bounded<Box<Kept>>,
     /// By [`ContentKey`]; with when they came.
-    contents: Bounded<Box<(Packed, Instant)>>,
+    contents: Bounded<(Packed, Moment)>,
     /// By [`Proof`]; when it was given.
-    proofs: Bounded<Instant>,
-    types: Types,
+    proofs: Bounded<Moment>,
+    words: Words,
     /// Until when, and whether the registry said so.
     throttled: Cache<Throttled, (Instant, bool)>,
     /// The repository that was throttled last, and until when: another one before that, and it is more than the repository.
@@ -147,11 +144,12 @@ impl Memo {
     pub(super) fn new(bytes: u64, max_stale: Duration) -> Self {
         let share = |percent| bytes / 100 * percent;
         Self {
-            answers: Bounded::new(share(45)),
-            contents: Bounded::new(share(35)),
-            proofs: Bounded::new(share(15)),
+            clock: Clock::new(),
+            answers: Bounded::new(share(28)),
+            contents: Bounded::new(share(48)),
+            proofs: Bounded::new(share(19)),
             challenges: Bounded::new(share(5)),
-            types: Types::default(),
+            words: Words::default(),
             throttled: Cache::builder()
                 .max_capacity(limits::REMEMBERED)
                 .time_to_live(limits::LONGEST_RETRY_AFTER)
@@ -175,15 +173,14 @@ impl Memo {
 
     /// The remembered answer to this very request.
     pub(super) fn recall(&self, request: &Request, age: Age) -> Option<Answer> {
-        let now = Instant::now();
+        let now = self.clock.now();
         let told = self.answers.read(self.answers.name(&Named(request)), |kept| {
-            let is_fresh = now < kept.fresh_until;
-            let latest = is_fresh.then(|| kept.as_of(request, now));
+            let latest = kept.is_fresh(now).then(|| kept.as_of(request, &self.words, now)).flatten();
             if age == Age::Fresh || latest.as_ref().is_some_and(|latest| !is_down(request, latest)) {
                 return latest;
             }
-            match kept.last_good(request) {
-                Some((good, at)) if now.duration_since(at) <= self.max_stale => Some(good),
+            match kept.last_good(request, &self.words) {
+                Some((good, at)) if now.since(at) <= self.max_stale => Some(good),
                 Some(_) | None => latest,
             }
         });
@@ -201,24 +198,30 @@ impl Memo {
     /// The content of this digest, whoever asked for it.
     pub(super) fn content(&self, request: &Request, age: Age) -> Option<Arc<Response>> {
         let name = self.contents.name(&ContentKey::of(request));
-        let (answer, at) = self.contents.read(name, |kept| (kept.0.unpack(request, false), kept.1))?;
-        let Answer::Response(response) = answer else { return None };
         let longest = match age {
             Age::Fresh => CONTENT,
             Age::Stale => CONTENT.max(self.max_stale),
         };
-        (at.elapsed() < longest).then_some(response)
+        let now = self.clock.now();
+        let answer = self.contents.read(name, |(packed, at)| {
+            let holds = now.since(*at) < longest;
+            holds.then(|| packed.unpack(request, &self.words, false)).flatten()
+        });
+        match answer.flatten()? {
+            Answer::Response(response) => Some(response),
+            Answer::Fault(_) | Answer::NotSent(_) | Answer::Late => None,
+        }
     }
 
     /// When this asker was shown what it asks for, by the right that it asks by.
-    pub(super) fn shown(&self, request: &Request, age: Age) -> Option<Instant> {
+    fn shown(&self, request: &Request, age: Age) -> Option<Moment> {
         let name = self.proofs.name(&Proof::of(request, bare(&request.path)));
         let at = self.proofs.read(name, |at| *at)?;
         let longest = match age {
             Age::Fresh => DIGEST,
             Age::Stale => DIGEST.max(self.max_stale),
         };
-        (at.elapsed() < longest).then_some(at)
+        (self.clock.now().since(at) < longest).then_some(at)
     }
 
     /// What the repository of a request asked of this asker when it came without authorisation.
@@ -294,8 +297,8 @@ impl Memo {
                     if is_content(request, response) {
                         // Found there from now on, by whoever has a proof; what was answered before is over.
                         let name = self.contents.name(&ContentKey::of(request));
-                        let stored = (Packed::of(request, answer, &self.types), Instant::now());
-                        self.contents.put(name, Box::new(stored), CONTENT.max(self.max_stale));
+                        let stored = (Packed::of(request, answer, &self.words), self.clock.now());
+                        self.contents.put(name, stored, CONTENT.max(self.max_stale));
                         self.answers.take(self.answers.name(&Named(request)));
                         return;
                     }
@@ -334,26 +337,27 @@ impl Memo {
     /// Remembers a refusal that led on to a success as long as that: a runtime asks it again every time.
     pub(super) fn keep_as_good(&self, request: &Request, lives: Duration) {
         let name = self.answers.name(&Named(request));
-        let latest = self.answers.read(name, |kept| kept.latest(request));
-        if let Some(latest @ Answer::Response(_)) = latest {
+        let latest = self.answers.read(name, |kept| kept.latest(request, &self.words));
+        if let Some(latest @ Answer::Response(_)) = latest.flatten() {
             self.insert(request, &latest, lives, true);
         }
     }
 
     fn insert(&self, request: &Request, answer: &Answer, lives: Duration, is_good: bool) {
-        let now = Instant::now();
+        let now = self.clock.now();
         let name = self.answers.name(&Named(request));
-        let kept = Kept::new(request, answer, &self.types, now, lives);
+        let pack = |answer: &Answer| Packed::of(request, answer, &self.words);
         let before = (!is_good && (is_down(request, answer) || is_throttled(answer)))
-            .then(|| self.answers.read(name, |before| before.last_good(request)))
+            .then(|| self.answers.read(name, |before| before.last_good(request, &self.words)))
             .flatten()
             .flatten();
-        let of_use = |at: Instant| self.max_stale.saturating_sub(now.duration_since(at));
-        let (kept, of_use) = match before {
-            Some((good, at)) => (kept.after(request, (&good, at), &self.types), of_use(at)),
-            None if is_good => (kept.good(), of_use(now)),
-            None => (kept, Duration::ZERO),
+        let of_use = match &before {
+            Some((_, at)) => self.max_stale.saturating_sub(now.since(*at)),
+            None if is_good => self.max_stale,
+            None => Duration::ZERO,
         };
+        let before = before.map(|(good, at)| (pack(&good), at));
+        let kept = Kept::new(pack(answer), now, lives, is_good, before);
         // What led on to something is looked for a little later.
         self.answers.put(name, Box::new(kept), (lives + DOWN).max(of_use));
     }
@@ -361,7 +365,7 @@ impl Memo {
     /// Notes what a good answer shows to its asker: the digest that it asked for, the one that its tag stands for, and the config of a
     /// manifest that it was given.
     fn prove(&self, request: &Request, response: &Response) {
-        let now = Instant::now();
+        let now = self.clock.now();
         let path = bare(&request.path);
         let Some((folder, name)) = path.rsplit_once('/') else { return };
         if Digest::parse(name).is_some() {
@@ -384,7 +388,7 @@ impl Memo {
         }
     }
 
-    fn note_config(&self, request: &Request, response: &Response, at: Instant) {
+    fn note_config(&self, request: &Request, response: &Response, at: Moment) {
         let Body::Manifest {
             document: Ok(document), ..
         } = &response.body
@@ -400,7 +404,7 @@ impl Memo {
         }
     }
 
-    fn note(&self, request: &Request, path: &str, at: Instant) {
+    fn note(&self, request: &Request, path: &str, at: Moment) {
         let name = self.proofs.name(&Proof::of(request, path));
         if self.proofs.read(name, |before| *before).is_none_or(|before| before < at) {
             self.proofs.put(name, at, DIGEST.max(self.max_stale));

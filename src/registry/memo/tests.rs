@@ -1,8 +1,10 @@
 use super::*;
+use crate::budget::Claim;
 use crate::credentials::{Credential, Hidden};
+use crate::image::Platform;
 use crate::runtime::answer::{AnsweredBy, At};
 use crate::runtime::challenge::Challenge;
-use crate::runtime::content::{Descriptor, Document};
+use crate::runtime::content::{Descriptor, Document, Members, ReadConfig};
 use crate::runtime::outcome::{ConnectionFault, Counted, Quota, Refusal, TimeoutStage};
 use crate::runtime::request::{Agent, Auth, Scheme};
 use tokio::time::advance;
@@ -460,33 +462,151 @@ fn weights_are_bounded() {
     assert!(answers > 1 << 17 && answers <= 1 << 19, "{answers}");
 }
 
-/// What a registry says of a tag: its digest. With the default budget (`cache.maxBytes`) less what tokens have of it.
+/// What each leaves: the digest of its tag, its manifest and its config. With as much of the default budget (`cache.maxBytes`, a hundred
+/// thousand of them) as so many may have, less what tokens have of it.
 #[tokio::test(start_paused = true)]
 async fn a_hundred_thousand_references_are_remembered_in_little_memory() {
-    const REFERENCES: u64 = 100_000;
-    let memo = Memo::new((64 << 20) / 5 * 4, STALE);
-    let tag = |n: u64| Request {
-        path: Arc::from(format!("/v2/team/one-of-many-{n}/manifests/v1.2.3?ns=registry.example")),
-        ..head("")
+    const PART: u64 = 10;
+    const REFERENCES: u64 = 100_000 / PART;
+    let memo = Memo::new((64 << 20) / 5 * 4 / PART, STALE);
+    let about = |n: u64, rest: &str, request: Request| Request {
+        path: Arc::from(format!("/v2/team/one-of-many-{n}/{rest}?ns=registry.example")),
+        ..request
     };
-    let told = |n: u64| Response {
-        at: asked(&tag(n)),
-        content_type: Arc::from("application/vnd.oci.image.index.v1+json"),
-        length: Some(1000 + n),
-        digest: Some(Arc::from(Digest::sha256(&n.to_le_bytes()).as_str())),
-        ..response(200)
+    let (of_manifest, of_config) = (
+        |n: u64| Digest::sha256(&n.to_le_bytes()),
+        |n: u64| Digest::sha256(&n.to_be_bytes()),
+    );
+    let all = |n: u64| {
+        let tag = about(n, "manifests/v1.2.3", head(""));
+        let told = Response {
+            at: asked(&tag),
+            content_type: Arc::from("application/vnd.oci.image.index.v1+json"),
+            length: Some(1000 + n),
+            digest: Some(Arc::from(of_manifest(n).as_str())),
+            ..response(200)
+        };
+        let want = Want::Manifest {
+            by: Some(of_manifest(n)),
+        };
+        let get = about(n, &format!("manifests/{}", of_manifest(n)), request(Method::Get, "", want));
+        let read = Response {
+            body: Body::Manifest {
+                document: Ok(Arc::new(Document {
+                    config: Some(Descriptor {
+                        media_type: "application/vnd.oci.image.config.v1+json".to_owned(),
+                        digest: of_config(n).to_string(),
+                        size: Some(7023),
+                        ..Descriptor::default()
+                    }),
+                    ..Document::default()
+                })),
+                digest: of_manifest(n),
+                length: 1000 + n,
+            },
+            at: asked(&get),
+            ..told.clone()
+        };
+        let blob = about(
+            n,
+            &format!("blobs/{}", of_config(n)),
+            request(Method::Get, "", Want::Config { by: of_config(n) }),
+        );
+        let config = Response {
+            body: Body::Config {
+                config: Ok(Arc::new(ReadConfig {
+                    platform: Platform::parse("linux/amd64").unwrap(),
+                    diff_ids: Vec::new(),
+                    held: Claim::default(),
+                })),
+                digest: of_config(n),
+                length: 7023,
+            },
+            at: asked(&blob),
+            content_type: Arc::from("application/octet-stream"),
+            length: Some(7023),
+            digest: None,
+            ..told.clone()
+        };
+        [(tag, told), (get, read), (blob, config)]
     };
     for n in 0..REFERENCES {
-        memo.keep(&tag(n), &answer(told(n)));
+        for (request, told) in all(n) {
+            memo.keep(&request, &answer(told));
+        }
     }
     for n in 0..REFERENCES {
-        let Some(Answer::Response(recalled)) = memo.recall(&tag(n), Age::Fresh) else {
+        let [(tag, told), (get, read), (blob, config)] = all(n);
+        let Some(Answer::Response(recalled)) = memo.recall(&tag, Age::Fresh) else {
             panic!("{n} is forgotten");
         };
-        assert_eq!(*recalled, told(n));
+        assert_eq!(*recalled, told);
+        assert!(
+            memo.shown(&get, Age::Fresh).is_some() && memo.shown(&blob, Age::Fresh).is_some(),
+            "{n}"
+        );
+        assert_eq!(memo.content(&get, Age::Fresh).as_deref(), Some(&read), "{n}");
+        assert_eq!(memo.content(&blob, Age::Fresh).as_deref(), Some(&config), "{n}");
     }
-    let each = (memo.weights()[0] + memo.proofs.weight()) / REFERENCES;
-    assert!(each < 260, "{each} bytes");
+    let each = (memo.weights().iter().sum::<u64>() + memo.proofs.weight()) / REFERENCES;
+    assert!(each < WEIGHS, "{each} bytes");
+}
+
+/// In bytes, with the place of each of the five: three answers, and two proofs of who may read them.
+const WEIGHS: u64 = 480;
+
+/// Every member says something.
+fn of_many_members() -> Response {
+    let platform = Platform {
+        os_features: vec!["win32k".to_owned(), String::new()],
+        os_version: "10.0.20348".to_owned(),
+        variant: "v8".to_owned(),
+        ..Platform::parse("windows/arm64").unwrap()
+    };
+    let descriptor = |n: i64| Descriptor {
+        media_type: format!("application/x{n}"),
+        digest: format!("sha256:{n}"),
+        size: Some(-n),
+        elsewhere: Some("cdn.example:8443".to_owned()),
+        data_decodes: n % 2 == 0,
+        platform: Some(platform.clone()),
+        zstd: n % 2 == 1,
+    };
+    Response {
+        digest: Some(Arc::from(Digest::sha256(b"another").as_str())),
+        length: Some(u64::MAX),
+        content_type: Arc::from("x".repeat(1000)),
+        body: Body::Manifest {
+            document: Ok(Arc::new(Document {
+                media_type: String::new(),
+                config: Some(descriptor(i64::MAX)),
+                // More texts than are kept once for all.
+                layers: (0..100).map(descriptor).collect(),
+                manifests: vec![descriptor(1 << 40), Descriptor::default()],
+                artifact_type: Some(String::new()),
+                odd_artifact_type: true,
+                odd_subject: false,
+                has_config: true,
+                has_layers: false,
+                has_manifests: true,
+                has_fs_layers: false,
+                has_signatures: true,
+                schema_version: -2,
+                members: Members {
+                    config: true,
+                    fs_layers: false,
+                    history: true,
+                    layers: false,
+                    manifests: true,
+                },
+                schema1: None,
+                held: Claim::default(),
+            })),
+            digest: digest(),
+            length: 1 << 33,
+        },
+        ..response(200)
+    }
 }
 
 /// What is kept in few bytes comes back as it was given, whatever it was.
@@ -532,6 +652,7 @@ async fn answers_come_back_as_they_were() {
             ..response(401)
         },
         manifest(),
+        of_many_members(),
     ];
     for told in told {
         let memo = memo();
