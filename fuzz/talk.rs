@@ -454,7 +454,7 @@ pub fn conversation(data: &[u8]) {
         });
         let offer = pullgate::plan::Offer {
             credential: credential(own),
-            source: pullgate::credentials::Source::Secret("pull".to_owned()),
+            source: Some(pullgate::credentials::Source::Secret("pull".to_owned())),
             sent: pullgate::runtime::kubelet::Sent::Always,
         };
         let check = pullgate::plan::Check {

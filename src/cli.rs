@@ -25,7 +25,7 @@ use crate::telemetry::log;
 use clap::builder::Resettable;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsStr;
-use std::io::Write;
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -203,10 +203,15 @@ fn tell(text: &str) {
 /// # Errors
 /// If it cannot be written (a full disk): a finding must not get lost.
 fn say(text: &str) -> anyhow::Result<()> {
-    let mut out = std::io::stdout();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    say_by(|out| out.write_all(text.as_bytes()))
+}
+
+/// The same for a result that is written bit by bit.
+fn say_by(write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) -> anyhow::Result<()> {
+    let mut out = io::BufWriter::new(io::stdout());
+    match write(&mut out).and_then(|()| out.flush()) {
         // A reader that has gone (`| head`) needs nothing more.
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(anyhow::Error::new(error).context("the result cannot be written to standard output"))
         }
         Ok(()) | Err(_) => Ok(()),

@@ -91,7 +91,7 @@ impl From<String> for Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.file {
-            Some(file) => write!(f, "{}: {}", escape(file), self.message),
+            Some(file) => write!(f, "{}: {}", escape(plain(file)), self.message),
             None => f.write_str(&self.message),
         }
     }
@@ -297,8 +297,8 @@ impl Entry {
             .as_ref()
             .map_or_else(String::new, |origin| format!(" ({})", escape(origin)));
         let at = match (&self.source, self.line) {
-            (Some(source), Some(line)) => format!("{}:{line}{origin}: ", escape(source.file.trim_start_matches("./"))),
-            (Some(source), None) => format!("{}{origin}: ", escape(source.file.trim_start_matches("./"))),
+            (Some(source), Some(line)) => format!("{}:{line}{origin}: ", escape(file_of(source))),
+            (Some(source), None) => format!("{}{origin}: ", escape(file_of(source))),
             (None, _) => String::new(),
         };
         Some(format!("{at}{}, {}", object_of(object), user_of(&self.judged.image)))
@@ -323,8 +323,17 @@ fn paragraph(entry: &Entry, finding: &Finding, decision: &Decision) -> String {
     text
 }
 
-/// The file for tools that link to its lines: without a leading `./`; `None` for standard input.
+/// A file as it is shown: without a leading `./`, which only says that somebody searched `.`.
+pub fn plain(file: &str) -> &str {
+    file.trim_start_matches("./")
+}
+
+/// The file of a source as it is shown.
+fn file_of(source: &Source) -> &str {
+    plain(&source.file)
+}
+
+/// The file for tools that link to its lines; `None` for standard input.
 fn relative(source: &Source) -> Option<&str> {
-    let file = source.file.trim_start_matches("./");
-    (file != "-").then_some(file)
+    Some(file_of(source)).filter(|file| *file != "-")
 }

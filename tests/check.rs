@@ -8,6 +8,8 @@ mod explain;
 mod faulty;
 #[path = "check/field.rs"]
 mod field;
+#[path = "check/memory.rs"]
+mod memory;
 #[path = "check/pipelines.rs"]
 mod pipelines;
 #[path = "support/program.rs"]

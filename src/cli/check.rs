@@ -9,7 +9,7 @@ mod wait;
 
 use super::bare_image::bare_image;
 use super::inputs::{AT_ONCE, Options, load_cluster_policies, taken};
-use super::{DENIED, WRONG, say, tell};
+use super::{DENIED, WRONG, tell};
 use crate::config::project::{self, Project};
 use crate::config::values;
 use crate::engine::Gate;
@@ -19,27 +19,24 @@ use crate::limits;
 use crate::manifests::{Keep, Note, Rendering, Subject};
 use crate::plan::Admission;
 use crate::providers::changed_since;
-use crate::report::terminal;
 use crate::report::text::{Colour, Detail};
-use crate::report::{Entry, Problem, Report};
+use crate::report::{Problem, Report, plain};
 use crate::runtime::Depth;
-use crate::verdict::{Outlook, Verdict};
 use crate::workload::Workload;
 use accept::Baseline;
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
-use forms::{Form, Format, render};
+use forms::{FailOn, Form, Format, Forms};
 pub(super) use gather::drop_absent_controllers;
 use gather::{add, all_are_private, keep_changed, noted};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use std::ffi::OsString;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
-use terminal_size::Width;
 use tokio::time::Instant;
 use wait::Bounds;
 
@@ -149,16 +146,6 @@ impl From<How> for Depth {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum FailOn {
-    /// Something is denied
-    Deny,
-    /// Something is denied or causes a warning
-    Warn,
-    /// Something is denied, or its outcome is unknown
-    Unknown,
-}
-
 /// Objects are judged, and added to the report, in batches of this size.
 const BATCH: usize = 4096;
 
@@ -167,8 +154,13 @@ const USUAL_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Runs the command. `verbose`: how often `-v` was given.
 pub async fn run(args: Args, verbose: u8) -> anyhow::Result<ExitCode> {
-    let Done { printed, said, code } = check(args, verbose).await?;
-    let written = say(&printed);
+    let Done {
+        report,
+        forms,
+        said,
+        code,
+    } = check(args, verbose).await?;
+    let written = forms.write(&report);
     for sentence in &said {
         tell(sentence);
     }
@@ -178,8 +170,9 @@ pub async fn run(args: Args, verbose: u8) -> anyhow::Result<ExitCode> {
 
 #[derive(Debug)]
 struct Done {
-    /// For standard output.
-    printed: String,
+    report: Report,
+    /// How it is written.
+    forms: Forms,
     /// For standard error, one sentence each.
     said: Vec<String>,
     code: u8,
@@ -350,7 +343,7 @@ async fn check(mut args: Args, verbose: u8) -> anyhow::Result<Done> {
                 said.extend(
                     expired
                         .into_iter()
-                        .map(|why| format!("{}: {why}", escape(subject.source.file.trim_start_matches("./")))),
+                        .map(|why| format!("{}: {why}", escape(plain(&subject.source.file)))),
                 );
             }
             for answer in answers {
@@ -404,7 +397,23 @@ async fn check(mut args: Args, verbose: u8) -> anyhow::Result<Done> {
     } else if !quiet {
         said.extend(manifests.notes.summary());
     }
-    let objected = report.entries.iter().any(|entry| objects(entry, fail_on));
+    let plain_text = no_color.is_some_and(|value| !value.is_empty()) || !std::io::stdout().is_terminal();
+    let usual = || Form {
+        format: Format::Text,
+        file: None,
+    };
+    let forms = Forms {
+        all: if output.is_empty() { vec![usual()] } else { output },
+        colour: if plain_text { Colour::None } else { Colour::Ansi },
+        detail: match (quiet, verbose) {
+            (true, _) => Detail::Failures,
+            (false, 0) => Detail::Usual,
+            (false, _) => Detail::Everything,
+        },
+        fail_on,
+        summary: github_step_summary,
+    };
+    let objected = report.entries.iter().any(|entry| fail_on.objects(entry));
     let code = if !report.problems.is_empty() {
         WRONG
     } else if objected && write_baseline.is_none() {
@@ -412,83 +421,16 @@ async fn check(mut args: Args, verbose: u8) -> anyhow::Result<Done> {
     } else {
         0
     };
-    let plain = no_color.is_some_and(|value| !value.is_empty()) || !std::io::stdout().is_terminal();
-    let detail = match (quiet, verbose) {
-        (true, _) => Detail::Failures,
-        (false, 0) => Detail::Usual,
-        (false, _) => Detail::Everything,
-    };
-    let printed = write(
-        &report,
-        output,
-        if plain { Colour::None } else { Colour::Ansi },
-        detail,
-        fail_on,
-        github_step_summary.as_deref(),
-    )?;
-    if let Printed::Nothing(counts) = &printed {
-        said.push(counts.clone());
+    if forms.all.iter().all(|form| form.file.is_some()) {
+        said.push(report.tally().sentence());
     }
     said.extend(report.problems.iter().map(ToString::to_string));
     Ok(Done {
-        printed: match printed {
-            Printed::Report(text) => text,
-            Printed::Nothing(_) => String::new(),
-        },
+        report,
+        forms,
         said,
         code,
     })
-}
-
-/// What goes to standard output.
-enum Printed {
-    Report(String),
-    /// Nothing, since all reports go to files; the counts.
-    Nothing(String),
-}
-
-/// Writes the reports that have a file; returns the one for standard output.
-fn write(
-    report: &Report,
-    forms: Vec<Form>,
-    colour: Colour,
-    detail: Detail,
-    fail_on: FailOn,
-    summary: Option<&Path>,
-) -> anyhow::Result<Printed> {
-    let forms = if forms.is_empty() {
-        vec![Form {
-            format: Format::Text,
-            file: None,
-        }]
-    } else {
-        forms
-    };
-    let mut printed = Printed::Nothing(report.tally().sentence());
-    for Form { format, file } in forms {
-        let colour = if file.is_some() { Colour::None } else { colour };
-        let text = render(report, format, colour, detail, |entry| objects(entry, fail_on))?;
-        match file {
-            Some(file) => std::fs::write(&file, text).with_context(|| format!("{} cannot be written", file.display()))?,
-            None => printed = Printed::Report(on_terminal(text, format, colour)),
-        }
-        if let Some(file) = summary.filter(|_| format == Format::Github) {
-            let text = render(report, Format::Markdown, colour, detail, |_| false)?;
-            let opened = std::fs::OpenOptions::new().append(true).create(true).open(file);
-            let written = opened.and_then(|mut file| file.write_all(text.as_bytes()));
-            written.with_context(|| format!("GITHUB_STEP_SUMMARY: {} cannot be written", file.display()))?;
-        }
-    }
-    Ok(printed)
-}
-
-/// The report as shown: text for users is made to fit a terminal.
-fn on_terminal(text: String, format: Format, colour: Colour) -> String {
-    let shown = (format == Format::Text && colour == Colour::Ansi).then(|| {
-        let (Width(columns), _) = terminal_size::terminal_size()?;
-        Some(terminal::fit(&text, usize::from(columns), &std::env::current_dir().ok()?))
-    });
-    shown.flatten().unwrap_or(text)
 }
 
 /// What the repository's own file says, if there is one.
@@ -498,14 +440,4 @@ fn read_project(file: &Path) -> anyhow::Result<Project> {
     }
     let bytes = files::read(file, limits::SETTINGS_FILE).with_context(|| format!("{} cannot be read", file.display()))?;
     Project::read(&String::from_utf8_lossy(&bytes)).map_err(|why| anyhow::anyhow!("{}: {why}", file.display()))
-}
-
-/// Whether an image leads to exit code 1.
-fn objects(entry: &Entry, fail_on: FailOn) -> bool {
-    entry.verdict() == Verdict::Deny
-        || match fail_on {
-            FailOn::Deny => false,
-            FailOn::Warn => entry.verdict() == Verdict::Warn,
-            FailOn::Unknown => entry.outlook() == Outlook::Unknown,
-        }
 }

@@ -206,7 +206,7 @@ impl Recall<About> for Script<'_> {
 
 /// The same answer for every credential that is tried, or once without any.
 fn answered(check: &Check, simulation: Option<&Simulation>) -> Attempts {
-    let mut sources: Vec<_> = check.credentials.iter().map(|offer| Some(offer.source.clone())).collect();
+    let mut sources: Vec<_> = check.credentials.iter().map(|offer| offer.source.clone()).collect();
     if sources.is_empty() {
         sources.push(None);
     }

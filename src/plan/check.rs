@@ -36,8 +36,8 @@ pub struct Check {
 pub struct Offer {
     /// What is sent.
     pub credential: Credential,
-    /// Shown to people.
-    pub source: Source,
+    /// Shown to people; `None` for the anonymous attempt that follows those with a stand-in.
+    pub source: Option<Source>,
     /// Whether nodes would send it.
     pub sent: Sent,
 }

@@ -180,7 +180,7 @@ impl PullSecrets {
         let empty = offers.iter().filter(|offer| offer.credential.is_anonymous());
         let mut named = HashSet::new();
         for offer in empty.filter(|_| offers.iter().all(|offer| offer.credential.is_anonymous())) {
-            if let Source::Secret(name) = &offer.source
+            if let Some(Source::Secret(name)) = &offer.source
                 && named.insert(name)
             {
                 notes.push(SecretNote::Empty {
@@ -203,7 +203,10 @@ impl PullSecrets {
             offers.extend(node.stand_in.iter().map(from_helper));
             offers.extend(from_config(&settings.stand_in, name));
             if !offers.is_empty() {
-                offers.push(from_helper(&Credential::default()));
+                offers.push(Offer {
+                    source: None,
+                    ..from_helper(&Credential::default())
+                });
             }
             if let Some(failed) = &node.stand_in_failed {
                 why.push_str("; ");
@@ -278,7 +281,7 @@ fn from_plugins(plugins: &[(String, Entries)], name: &str) -> Vec<Offer> {
 fn from_helper(credential: &Credential) -> Offer {
     Offer {
         credential: credential.clone(),
-        source: Source::DockerConfig,
+        source: Some(Source::DockerConfig),
         sent: Sent::default(),
     }
 }
@@ -286,7 +289,7 @@ fn from_helper(credential: &Credential) -> Offer {
 fn offer(entry: &Entry) -> Offer {
     Offer {
         credential: entry.credential.clone(),
-        source: entry.source.clone(),
+        source: Some(entry.source.clone()),
         sent: Sent::default(),
     }
 }

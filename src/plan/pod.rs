@@ -36,7 +36,7 @@ use std::sync::Arc;
 type Question = (
     Reference,
     Option<Arc<str>>,
-    Vec<(Source, Fingerprint, Sent)>,
+    Vec<(Option<Source>, Fingerprint, Sent)>,
     Depth,
     Arc<[Puller]>,
     Arc<[Pool]>,

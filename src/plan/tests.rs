@@ -126,7 +126,7 @@ fn judge_with(object: &Value, facts: &Facts, settings: &Settings, answer: &Resul
         .checks
         .iter()
         .map(|check| {
-            let mut sources: Vec<_> = check.credentials.iter().map(|offer| Some(offer.source.clone())).collect();
+            let mut sources: Vec<_> = check.credentials.iter().map(|offer| offer.source.clone()).collect();
             if sources.is_empty() {
                 sources.push(None);
             }
@@ -392,7 +392,7 @@ fn a_credential_that_only_some_kubelets_send_might_have_worked() {
         (Evidence::RateLimited, Outlook::Unknown),
     ] {
         let attempts = [failed(first), failed(Evidence::CredentialNotText { every_kubelet: false })];
-        let sources = plan.checks[0].credentials.iter().map(|offer| Some(offer.source.clone()));
+        let sources = plan.checks[0].credentials.iter().map(|offer| offer.source.clone());
         let attempts = sources.zip(attempts).map(|(source, failure)| Attempt {
             source,
             result: Err(failure),
@@ -490,9 +490,34 @@ fn a_users_login_stands_in_and_an_anonymous_attempt_follows() {
     };
     let object = pod("reg.example/a:1", &["regcred"]);
     let workload = extract(&object, None, "ns", &Kinds::default()).unwrap();
-    let plan = plan(&workload, &facts, &settings);
+    let mut plan = plan(&workload, &facts, &settings);
     assert_eq!(plan.checks[0].credentials.len(), 2);
     assert!(plan.checks[0].credentials[1].credential.is_anonymous());
+    assert_eq!(plan.checks[0].credentials[1].source, None);
+    let attempts = [refused(), needs_login()];
+    let sources = plan.checks[0].credentials.iter().map(|offer| offer.source.clone());
+    let attempts = sources.zip(attempts).map(|(source, result)| Attempt { source, result });
+    let outcome = Attempts {
+        attempts: attempts.collect(),
+        ..Attempts::default()
+    };
+    let judgement = decide(&mut plan, &[outcome]).remove(0);
+    let line = |result: Result<ImageFacts, Failure>| {
+        let line = judge_with(&object, &facts, &self::settings(), &result)
+            .remove(0)
+            .findings
+            .pop()
+            .unwrap()
+            .kubelet;
+        line.unwrap().message
+    };
+    let shown = judgement.findings.last().unwrap().kubelet.clone().unwrap().message;
+    assert_eq!(
+        shown,
+        line(refused()),
+        "no kubelet asks with a credential and then without one"
+    );
+    assert_ne!(shown, line(needs_login()));
 }
 
 #[test]
@@ -550,7 +575,7 @@ fn what_is_not_known_outweighs_a_refusal() {
     let workload = extract(&object, None, "ns", &Kinds::default()).unwrap();
     let mut plan = plan(&workload, &facts, &settings());
     let attempt = |at: usize, result| Attempt {
-        source: Some(plan.checks[0].credentials[at].source.clone()),
+        source: plan.checks[0].credentials[at].source.clone(),
         result,
     };
     let outcome = Attempts {

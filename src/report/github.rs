@@ -3,7 +3,7 @@
 
 use super::group::{Group, groups};
 use super::text::{self, Colour, Detail};
-use super::{ImageStatus, Problem, Report, relative};
+use super::{ImageStatus, Problem, Report, plain, relative};
 use crate::image::escape;
 use crate::verdict::message::explain_in_full;
 use std::fmt::Write as _;
@@ -62,7 +62,7 @@ impl Annotation<'_> {
                 write(out, level, file.as_deref(), first.line, &title, &message);
             }
             Self::Problem(problem) => {
-                let file = problem.file.as_deref().map(|file| escape(file.trim_start_matches("./")));
+                let file = problem.file.as_deref().map(|file| escape(plain(file)));
                 let file = file.filter(|file| file != "-");
                 let title = "pullgate could not read everything";
                 write(out, "error", file.as_deref(), problem.line, title, &problem.to_string());

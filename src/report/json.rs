@@ -7,8 +7,9 @@ use crate::verdict::ways::NodeWay;
 use crate::verdict::{Finding, Outlook, Verdict};
 use crate::workload::PullPolicy;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
+use std::io;
 
 /// The schema's name.
 pub const VERSION: &str = "pullgate.dev/report/v1";
@@ -18,13 +19,23 @@ pub const VERSION: &str = "pullgate.dev/report/v1";
 struct Written<'a> {
     version: &'static str,
     summary: Summary,
-    images: Vec<Image<'a>>,
+    #[schemars(with = "Vec<Image<'static>>")]
+    images: Images<'a>,
     /// Images that were not judged.
     skipped: Vec<Left<'a>>,
     /// Remarks on the input.
     notes: Vec<Remarked<'a>>,
     /// What could not be read.
     errors: Vec<Remarked<'a>>,
+}
+
+/// Each is formatted as it is written: all of them at once are several times the report.
+struct Images<'a>(&'a [Entry]);
+
+impl Serialize for Images<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(image))
+    }
 }
 
 /// An image that was not judged.
@@ -117,11 +128,18 @@ pub fn schema() -> Value {
     schema
 }
 
-/// The report as pretty JSON with a final newline.
-pub fn render(report: &Report) -> Result<String, serde_json::Error> {
-    let mut text = serde_json::to_string_pretty(&written(report))?;
-    text.push('\n');
-    Ok(text)
+/// Writes the report as pretty JSON with a final newline.
+///
+/// # Errors
+/// Those of the writer.
+pub fn render(report: &Report, mut out: impl io::Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut out, &written(report))?;
+    out.write_all(b"\n")
+}
+
+/// Writes the report as JSON on one line.
+pub(super) fn compact(report: &Report, out: impl io::Write) -> io::Result<()> {
+    Ok(serde_json::to_writer(out, &written(report))?)
 }
 
 /// The report as a value.
@@ -133,7 +151,7 @@ fn written(report: &Report) -> Written<'_> {
     Written {
         version: VERSION,
         summary: summary(&report.entries),
-        images: report.entries.iter().map(image).collect(),
+        images: Images(&report.entries),
         skipped: report
             .skipped
             .iter()

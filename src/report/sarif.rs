@@ -2,68 +2,99 @@
 
 use super::{Entry, Report, Source, paragraph, relative, title};
 use crate::verdict::{Cause, Decision, Finding, Verdict};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::io;
 use url::Url;
 
 const SCHEMA: &str = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json";
 
+/// A log with its one run. Its keys, and those of what is in it, are in the order of the alphabet, as `json!` has them.
+#[derive(Serialize)]
+struct Log<'a> {
+    #[serde(rename = "$schema")]
+    schema: &'static str,
+    runs: [Run<'a>; 1],
+    version: &'static str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Run<'a> {
+    column_kind: &'static str,
+    invocations: Value,
+    results: Results<'a>,
+    tool: Value,
+}
+
+/// The results, each made as it is written.
+struct Results<'a> {
+    causes: Vec<Cause>,
+    entries: &'a [Entry],
+}
+
+impl Serialize for Results<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let found = found(self.entries);
+        serializer.collect_seq(found.map(|(entry, finding, decision)| hit(&self.causes, entry, finding, decision)))
+    }
+}
+
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Hit {
-    rule_id: &'static str,
-    rule_index: usize,
     level: &'static str,
-    message: Value,
     locations: Vec<Value>,
+    message: Value,
     partial_fingerprints: Value,
     properties: Value,
+    rule_id: &'static str,
+    rule_index: usize,
     /// What a baseline or a comment accepts (SARIF 3.35).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     suppressions: Vec<Value>,
 }
 
-/// One run with a rule for each cause that occurs and a result for each finding: `error` if denied, `warning` for a warning, `note`
-/// if a policy allows it. Unreadable inputs are notifications of the invocation, which then was not successful (SARIF 3.20.14 and
-/// 3.20.21).
+/// Writes one run with a rule for each cause that occurs and a result for each finding: `error` if denied, `warning` for a warning,
+/// `note` if a policy allows it. Unreadable inputs are notifications of the invocation, which then was not successful (SARIF 3.20.14
+/// and 3.20.21).
 ///
 /// # Errors
-/// Only those of serde.
-pub fn render(report: &Report) -> Result<String, serde_json::Error> {
+/// Those of the writer.
+pub fn render(report: &Report, mut out: impl io::Write) -> io::Result<()> {
     let entries = &report.entries;
-    let found = || {
-        entries
-            .iter()
-            .flat_map(|entry| entry.judged.judgement.ruled().map(move |ruled| (entry, ruled)))
-    };
-    let causes: BTreeSet<Cause> = found().map(|(_, (finding, _))| finding.cause).collect();
+    let causes: BTreeSet<Cause> = found(entries).map(|(_, finding, _)| finding.cause).collect();
     let causes: Vec<Cause> = causes.into_iter().collect();
-    let results: Vec<Hit> = found()
-        .map(|(entry, (finding, decision))| hit(&causes, entry, finding, decision))
-        .collect();
-    let sarif = json!({
-        "$schema": SCHEMA,
-        "version": "2.1.0",
-        "runs": [{
-            "tool": {"driver": {
+    let log = Log {
+        schema: SCHEMA,
+        runs: [Run {
+            column_kind: "unicodeCodePoints",
+            invocations: json!([{
+                "executionSuccessful": report.problems.is_empty(),
+                "toolExecutionNotifications": notifications(report),
+            }]),
+            tool: json!({"driver": {
                 "name": "pullgate",
                 "semanticVersion": env!("CARGO_PKG_VERSION"),
                 "rules": causes.iter().map(|cause| rule(*cause)).collect::<Vec<_>>(),
-            }},
-            "invocations": [{
-                "executionSuccessful": report.problems.is_empty(),
-                "toolExecutionNotifications": notifications(report),
-            }],
-            "columnKind": "unicodeCodePoints",
-            "results": results,
+            }}),
+            results: Results { causes, entries },
         }],
-    });
-    let mut text = serde_json::to_string_pretty(&sarif)?;
-    text.push('\n');
-    Ok(text)
+        version: "2.1.0",
+    };
+    serde_json::to_writer_pretty(&mut out, &log)?;
+    out.write_all(b"\n")
+}
+
+/// All findings, accepted ones too.
+fn found(entries: &[Entry]) -> impl Iterator<Item = (&Entry, &Finding, &Decision)> {
+    entries.iter().flat_map(|entry| {
+        let ruled = entry.judged.judgement.ruled();
+        ruled.map(move |(finding, decision)| (entry, finding, decision))
+    })
 }
 
 /// What could not be read, and the remarks on the input.
@@ -101,15 +132,13 @@ fn rule(cause: Cause) -> Value {
 fn hit(causes: &[Cause], entry: &Entry, finding: &Finding, decision: &Decision) -> Hit {
     let judgement = &entry.judged.judgement;
     Hit {
-        rule_id: finding.cause.name(),
-        rule_index: causes.iter().position(|cause| *cause == finding.cause).unwrap_or_default(),
         level: match decision.verdict {
             Verdict::Deny => "error",
             Verdict::Warn => "warning",
             Verdict::Allow => "note",
         },
-        message: json!({"text": paragraph(entry, finding, decision)}),
         locations: vec![location(entry)],
+        message: json!({"text": paragraph(entry, finding, decision)}),
         partial_fingerprints: json!({"pullgate/v1": fingerprint(entry, finding.cause)}),
         properties: json!({
             "outlook": finding.outlook.name(),
@@ -119,6 +148,8 @@ fn hit(causes: &[Cause], entry: &Entry, finding: &Finding, decision: &Decision) 
             "digest": judgement.digest.as_ref().map(crate::image::Digest::as_str),
             "suggestions": finding.suggestions,
         }),
+        rule_id: finding.cause.name(),
+        rule_index: causes.iter().position(|cause| *cause == finding.cause).unwrap_or_default(),
         suppressions: entry
             .accepted_by(finding.cause)
             .map(|by| json!({"kind": if by == "the baseline" { "external" } else { "inSource" }, "justification": by}))

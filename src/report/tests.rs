@@ -4,6 +4,7 @@ use crate::verdict::finding::{Kubelet, Proof};
 use crate::verdict::{Cause, Judgement, Outlook};
 use crate::workload::{FieldPath, ImageUse, PullPolicy, Role};
 use serde_json::Value;
+use std::io;
 
 fn finding(cause: Cause, outlook: Outlook) -> Finding {
     Finding {
@@ -85,6 +86,13 @@ fn report(entries: Vec<Entry>) -> Report {
     }
 }
 
+/// What a form of the report writes.
+fn written(write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> String {
+    let mut out = Vec::new();
+    write(&mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
 fn denied(entry: &Entry) -> bool {
     entry.judged.judgement.verdict == Verdict::Deny
 }
@@ -100,7 +108,7 @@ fn a_command_stands_at_the_line_and_is_escaped() {
     );
     assert_eq!(
         lines[1],
-        "::error file=b.yaml,line=3,title=pullgate could not read everything::./b.yaml: line 3, column 1: no%0Amapping"
+        "::error file=b.yaml,line=3,title=pullgate could not read everything::b.yaml: line 3, column 1: no%0Amapping"
     );
     assert!(
         lines[2].starts_with("::warning file=k8s/a%2C b%25.yaml,line=23,title=PlatformMismatch%3A "),
@@ -216,18 +224,18 @@ fn what_is_accepted_fails_nothing_and_is_counted() {
         "{text}"
     );
     assert!(!text.contains("DENY"), "{text}");
-    let json: Value = serde_json::from_str(&json::render(&report).unwrap()).unwrap();
+    let json: Value = serde_json::from_str(&written(|out| json::render(&report, out))).unwrap();
     assert_eq!(json["images"][1]["findings"][1]["accepted"], "the baseline");
     assert_eq!(
         json["images"][1]["verdict"], "Deny",
         "what the registry said stays what it said"
     );
-    let sarif = sarif::render(&report).unwrap();
+    let sarif = written(|out| sarif::render(&report, out));
     assert!(
         sarif.contains("\"kind\": \"external\"") && sarif.contains("\"kind\": \"inSource\""),
         "{sarif}"
     );
-    assert!(!gitlab::render(&report).unwrap().contains("TagNotFound"));
+    assert!(!written(|out| gitlab::render(&report, out)).contains("TagNotFound"));
 }
 
 #[test]
@@ -241,7 +249,7 @@ fn markdown_and_html_take_nothing_for_markup() {
         "{text}"
     );
     assert!(text.contains("  - fix: push it\n  - `k8s/a, b%.yaml:23: "), "{text}");
-    let page = html::render(&report).unwrap();
+    let page = written(|out| html::render(&report, out));
     assert_eq!(page.matches("<script>").count(), 1, "only the page's own");
     assert!(
         page.contains("reg.test/\\u003cscript\\u003e") && page.trim_end().ends_with("</html>"),
@@ -252,7 +260,7 @@ fn markdown_and_html_take_nothing_for_markup() {
 
 #[test]
 fn gitlab_has_an_item_for_each_finding_with_a_place() {
-    let items: Value = serde_json::from_str(&gitlab::render(&report(entries())).unwrap()).unwrap();
+    let items: Value = serde_json::from_str(&written(|out| gitlab::render(&report(entries()), out))).unwrap();
     let told: Vec<(&str, &str, &str, u64)> = items
         .as_array()
         .unwrap()
@@ -282,7 +290,7 @@ fn gitlab_has_an_item_for_each_finding_with_a_place() {
 
 #[test]
 fn a_result_names_its_rule_its_place_and_itself() {
-    let text = sarif::render(&report(entries())).unwrap();
+    let text = written(|out| sarif::render(&report(entries()), out));
     let run = &serde_json::from_str::<Value>(&text).unwrap()["runs"][0];
     let rules: Vec<&str> = run["tool"]["driver"]["rules"]
         .as_array()
@@ -310,7 +318,7 @@ fn a_result_names_its_rule_its_place_and_itself() {
     assert_eq!(results[3]["locations"][0].get("physicalLocation"), None);
     assert_eq!(run["invocations"][0]["executionSuccessful"], false);
     let notification = &run["invocations"][0]["toolExecutionNotifications"][0];
-    assert_eq!(notification["message"]["text"], "./b.yaml: line 3, column 1: no\nmapping");
+    assert_eq!(notification["message"]["text"], "b.yaml: line 3, column 1: no\nmapping");
     let place = &notification["locations"][0]["physicalLocation"];
     assert_eq!(place["artifactLocation"]["uri"], "b.yaml");
     assert_eq!(place["region"]["startLine"], 3);
@@ -319,7 +327,7 @@ fn a_result_names_its_rule_its_place_and_itself() {
 #[test]
 fn a_fingerprint_outlives_a_move_within_the_file() {
     let print = |entries: Vec<Entry>| {
-        let report: Value = serde_json::from_str(&sarif::render(&report(entries)).unwrap()).unwrap();
+        let report: Value = serde_json::from_str(&written(|out| sarif::render(&report(entries), out))).unwrap();
         let results = report["runs"][0]["results"].as_array().unwrap().clone();
         results
             .iter()
@@ -343,38 +351,65 @@ fn an_absolute_path_is_a_uri_with_a_scheme() {
         "gone",
         vec![finding(Cause::TagNotFound, Outlook::WillFail)],
     );
-    let text = sarif::render(&report(vec![gone])).unwrap();
+    let text = written(|out| sarif::render(&report(vec![gone]), out));
     assert!(text.contains("\"file:///tmp/a%20b.yaml\""), "{text}");
 }
 
 #[test]
 fn a_case_fails_where_the_command_would() {
-    let text = junit::render(&report(entries()), denied).unwrap();
+    let text = written(|out| junit::render(&report(entries()), denied, out));
     assert!(
         text.contains("<testsuites name=\"pullgate check\" tests=\"5\" skipped=\"0\" failures=\"1\" errors=\"1\""),
         "{text}"
     );
     assert!(
-        text.contains("<error message=\"./b.yaml: line 3, column 1: no") && text.contains("type=\"unreadable\""),
+        text.contains("<error message=\"b.yaml: line 3, column 1: no") && text.contains("type=\"unreadable\""),
         "{text}"
     );
     assert!(
         text.contains("<failure message=\"TagNotFound: 100% &quot;&lt;gone&gt;&quot;, it: says\" type=\"TagNotFound\">"),
         "{text}"
     );
-    assert!(text.contains("./k8s/a, b%.yaml:23\nPullSecretMissing: "), "{text}");
+    assert!(text.contains(">k8s/a, b%.yaml:23\nPullSecretMissing: "), "{text}");
     // Warnings are only output, and failures if asked for.
     assert!(text.contains("<system-out>PlatformMismatch: "), "{text}");
-    let strict = junit::render(
-        &Report {
-            entries: entries(),
-            ..Report::default()
-        },
-        |entry| entry.judged.judgement.verdict != Verdict::Allow,
-    )
-    .unwrap();
+    let warned = |entry: &Entry| entry.judged.judgement.verdict != Verdict::Allow;
+    let all = Report {
+        entries: entries(),
+        ..Report::default()
+    };
+    let strict = written(|out| junit::render(&all, warned, out));
     assert!(
         strict.contains("tests=\"4\" skipped=\"0\" failures=\"3\" errors=\"0\""),
         "{strict}"
+    );
+}
+
+#[test]
+fn every_suite_has_its_cases_and_the_report_is_whole() {
+    let mut all = report(entries());
+    all.skipped = vec![Skipped {
+        entry: entry(Some("k8s/</testsuites>.yaml"), "left", Vec::new()),
+        why: "judged with </testsuites> & more".to_owned(),
+    }];
+    all.entries.push(entry(Some("k8s/</testsuites>.yaml"), "odd", Vec::new()));
+    let text = written(|out| junit::render(&all, denied, out));
+    let read = quick_junit::Report::deserialize_from_str(&text).unwrap();
+    assert_eq!((read.tests, read.skipped, read.failures, read.errors), (7, 1, 1, 1), "{text}");
+    let suites: Vec<(&str, usize)> = read
+        .test_suites
+        .iter()
+        .map(|suite| (suite.name.as_str(), suite.test_cases.len()))
+        .collect();
+    assert_eq!(
+        suites,
+        [
+            ("input", 1),
+            ("k8s/a, b%.yaml", 3),
+            ("images", 1),
+            ("k8s/</testsuites>.yaml", 1),
+            ("skipped", 1)
+        ],
+        "{text}"
     );
 }

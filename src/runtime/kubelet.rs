@@ -36,8 +36,8 @@ pub struct PodPull {
 pub struct Offered {
     /// What a runtime module may know of it.
     pub who: Who,
-    /// The source, for messages.
-    pub source: Source,
+    /// The source, for messages; `None` for an attempt without a credential, which no kubelet makes beside others.
+    pub source: Option<Source>,
     /// Whether nodes would send it.
     pub sent: Sent,
 }
@@ -221,7 +221,7 @@ fn by(setup: Setup, platforms: &[&Platform], pod: &PodPull, net: &mut Ask<'_, Re
     for offer in offers {
         let attempt = Attempt {
             source: match offer {
-                Some(offer) => Some(offer.source.clone()),
+                Some(offer) => offer.source.clone(),
                 None => has_own_credential(setup, pod).then_some(Source::K3s),
             },
             result: attempt(setup, platforms, pod, offer, net)?,

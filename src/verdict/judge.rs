@@ -202,7 +202,7 @@ fn failed(case: &Case<'_>, tried: &[Tried<'_>]) -> Judgement {
         note: None,
     };
     let finding = Finding {
-        kubelet: predicted(&failures, case),
+        kubelet: predicted(primary, tried, case),
         ..troubled(case, told)
     };
     // The secret explains the refusal, so it comes first.
@@ -287,11 +287,16 @@ fn annotate(message: &mut String, notes: &[String]) {
     }
 }
 
-/// Several credentials that fail differently end in `[e1, e2]`; identical texts collapse (pull-semantics 4.5).
-fn predicted(failures: &[&Failure], case: &Case<'_>) -> Option<Kubelet> {
+/// Several credentials that fail differently end in `[e1, e2]`; identical texts collapse (pull-semantics 4.5). Beside a credential no
+/// kubelet asks without one: where we did, after a stand-in for a credential that could not be seen, the line is that of the failure that
+/// counts.
+fn predicted(primary: &Failure, tried: &[Tried<'_>], case: &Case<'_>) -> Option<Kubelet> {
+    let by = kubelet::Pull::of(&ways::concerned(case));
+    let stood_in = tried.len() > 1 && tried.iter().any(|tried| tried.with.is_none());
+    let failures = if stood_in { vec![primary] } else { failures(tried) };
     let mut all: Vec<Kubelet> = Vec::new();
     for failure in failures {
-        let one = kubelet::predict(failure, case.reference, kubelet::Pull::of(&ways::concerned(case)))?;
+        let one = kubelet::predict(failure, case.reference, by)?;
         if !all.contains(&one) {
             all.push(one);
         }

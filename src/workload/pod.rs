@@ -45,9 +45,18 @@ pub struct Workload {
     pub uid: String,
 }
 
+/// So much of an annotation, in bytes, tells it from another one.
+const LONGEST_ANNOTATION: usize = 1024;
+
 impl Workload {
-    /// Gives back the memory that its lists do not use: a list of one template has room for four.
+    /// Gives back the memory that its lists do not use (a list of one template has room for four), and what is beyond the beginning of
+    /// long annotations: `kubectl apply` leaves the whole object in one.
     pub fn shrink(&mut self) {
+        for (_, value) in &mut self.annotations {
+            let end = (0..=LONGEST_ANNOTATION).rev().find(|at| value.is_char_boundary(*at));
+            value.truncate(end.unwrap_or_default());
+            value.shrink_to_fit();
+        }
         self.templates.shrink_to_fit();
         self.annotations.shrink_to_fit();
         for template in &mut self.templates {

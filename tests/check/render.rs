@@ -358,11 +358,11 @@ fn releases_of_charts_in_the_tree_are_rendered_with_their_values() {
             "169.254.0.1/team/other:v1",
         );
         assert!(found.contains(&flux), "{found:?}");
-        // The tag is the release's, the name that of the chart's own values.
+        // The name is that of the chart's own values, which other releases share; the release chose the tag, and there it is mended.
         let argo = place(
-            "./charts/app/values.yaml",
-            3,
-            Some("image.repository"),
+            "./apps/web.yaml",
+            22,
+            Some("spec.source.helm.valuesObject.image.tag"),
             "169.254.0.1/team/app:v7",
         );
         assert!(found.contains(&argo), "{found:?}");

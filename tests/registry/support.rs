@@ -52,7 +52,7 @@ pub fn check(reference: &str, credentials: &[(&str, Credential)]) -> Check {
             .iter()
             .map(|(name, credential)| Offer {
                 credential: credential.clone(),
-                source: Source::Secret((*name).to_owned()),
+                source: Some(Source::Secret((*name).to_owned())),
                 sent: Sent::default(),
             })
             .collect(),

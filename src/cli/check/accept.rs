@@ -2,7 +2,7 @@
 
 use crate::image::Pattern;
 use crate::manifests::Ignore;
-use crate::report::Entry;
+use crate::report::{Entry, plain};
 use crate::verdict::message::{object_of, user_of};
 use crate::verdict::{Cause, Decision, Finding, Outlook, Verdict};
 use anyhow::{Context as _, bail};
@@ -37,10 +37,7 @@ impl Known {
         Self {
             image: entry.judged.image.image.clone(),
             cause: cause.name().to_owned(),
-            file: entry
-                .source
-                .as_ref()
-                .map(|source| source.file.trim_start_matches("./").to_owned()),
+            file: entry.source.as_ref().map(|source| plain(&source.file).to_owned()),
             object: entry.object.as_ref().map(object_of),
             container: entry.object.as_ref().map(|_| user_of(&entry.judged.image)),
         }

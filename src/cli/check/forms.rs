@@ -1,11 +1,16 @@
 //! The formats of the report, and where each is written: `-o FORMAT[=FILE]`.
 
+use crate::cli::{say, say_by};
 use crate::report::text::{Colour, Detail};
-use crate::report::{Entry, Report, github, gitlab, html, json, junit, markdown, sarif, text};
+use crate::report::{Entry, Report, github, gitlab, html, json, junit, markdown, sarif, terminal, text};
+use crate::verdict::{Outlook, Verdict};
 use anyhow::Context as _;
 use clap::ValueEnum;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::str::FromStr;
+use terminal_size::Width;
 
 /// A form of the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -53,25 +58,93 @@ impl FromStr for Form {
     }
 }
 
-/// The report in a format. `objects`: which images lead to exit code 1.
-pub(super) fn render(
-    report: &Report,
-    format: Format,
-    colour: Colour,
-    detail: Detail,
-    objects: impl Fn(&Entry) -> bool,
-) -> anyhow::Result<String> {
-    match format {
-        Format::Json => json::render(report).context("the report cannot be written as JSON"),
-        Format::Sarif => sarif::render(report).context("the report cannot be written as SARIF"),
-        Format::Junit => junit::render(report, objects)
-            .map(|text| text + "\n")
-            .context("the report cannot be written as JUnit XML"),
-        Format::Github => Ok(github::render(report)),
-        Format::Gitlab => gitlab::render(report).context("the report cannot be written for GitLab"),
-        Format::Markdown => Ok(markdown::render(report)),
-        Format::Html => html::render(report).context("the report cannot be written as HTML"),
-        Format::Text => Ok(text::render(report, colour, detail, objects)),
+/// When to exit with 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum FailOn {
+    /// Something is denied
+    Deny,
+    /// Something is denied or causes a warning
+    Warn,
+    /// Something is denied, or its outcome is unknown
+    Unknown,
+}
+
+impl FailOn {
+    /// Whether an image leads to exit code 1.
+    pub(super) fn objects(self, entry: &Entry) -> bool {
+        entry.verdict() == Verdict::Deny
+            || match self {
+                Self::Deny => false,
+                Self::Warn => entry.verdict() == Verdict::Warn,
+                Self::Unknown => entry.outlook() == Outlook::Unknown,
+            }
+    }
+}
+
+/// How a report is written.
+#[derive(Debug)]
+pub(super) struct Forms {
+    /// The forms, one without a file at most.
+    pub(super) all: Vec<Form>,
+    pub(super) colour: Colour,
+    pub(super) detail: Detail,
+    pub(super) fail_on: FailOn,
+    /// Where GitHub takes the summary of a job.
+    pub(super) summary: Option<PathBuf>,
+}
+
+impl Forms {
+    /// Writes the reports, those with a file first.
+    ///
+    /// # Errors
+    /// If a file or standard output cannot be written.
+    pub(super) fn write(&self, report: &Report) -> anyhow::Result<()> {
+        let for_github = self.all.iter().any(|form| form.format == Format::Github);
+        if let Some(file) = self.summary.as_ref().filter(|_| for_github) {
+            let opened = OpenOptions::new().append(true).create(true).open(file);
+            let written = opened.and_then(|mut file| file.write_all(markdown::render(report).as_bytes()));
+            written.with_context(|| format!("GITHUB_STEP_SUMMARY: {} cannot be written", file.display()))?;
+        }
+        let mut shown = None;
+        for Form { format, file } in &self.all {
+            let Some(file) = file else {
+                shown = Some(*format);
+                continue;
+            };
+            let written = File::create(file).and_then(|opened| {
+                let mut out = BufWriter::new(opened);
+                self.render(report, *format, Colour::None, &mut out)?;
+                out.flush()
+            });
+            written.with_context(|| format!("{} cannot be written", file.display()))?;
+        }
+        let Some(format) = shown else { return Ok(()) };
+        // A text for people is made to fit a terminal.
+        let fitted = (format == Format::Text && self.colour == Colour::Ansi).then(|| {
+            let (Width(columns), _) = terminal_size::terminal_size()?;
+            let folder = std::env::current_dir().ok()?;
+            let text = text::render(report, self.colour, self.detail, |entry| self.fail_on.objects(entry));
+            Some(terminal::fit(&text, usize::from(columns), &folder))
+        });
+        match fitted.flatten() {
+            Some(text) => say(&text),
+            None => say_by(|out| self.render(report, format, self.colour, out)),
+        }
+    }
+
+    /// Writes the report in a form.
+    fn render(&self, report: &Report, format: Format, colour: Colour, mut out: impl Write) -> io::Result<()> {
+        let objects = |entry: &Entry| self.fail_on.objects(entry);
+        match format {
+            Format::Json => json::render(report, out),
+            Format::Sarif => sarif::render(report, out),
+            Format::Junit => junit::render(report, objects, out),
+            Format::Github => out.write_all(github::render(report).as_bytes()),
+            Format::Gitlab => gitlab::render(report, out),
+            Format::Markdown => out.write_all(markdown::render(report).as_bytes()),
+            Format::Html => html::render(report, out),
+            Format::Text => out.write_all(text::render(report, colour, self.detail, objects).as_bytes()),
+        }
     }
 }
 

@@ -2,12 +2,12 @@
 
 use crate::engine::{Conversation, Transcript};
 use crate::image::escape;
-use crate::runtime::Pool;
 use crate::runtime::answer::{Answer, Body, FaultKind, Response, Withheld};
 use crate::runtime::challenge::Challenge;
 use crate::runtime::kubelet::{Attempt, PodPull};
 use crate::runtime::outcome::{ConnectionFault, TimeoutStage};
 use crate::runtime::request::{Auth, Request, Want, Who};
+use crate::runtime::{self, Pool};
 use crate::verdict::ways::title;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -83,7 +83,7 @@ impl Pulled {
     pub(super) fn of(transcript: &Transcript, pools: &[String]) -> Self {
         let pod = &transcript.pod;
         let offered = pod.offers.iter().map(|offer| Offered {
-            source: offer.source.to_string(),
+            source: source(offer),
             has: [
                 (offer.who.user, "user"),
                 (offer.who.password, "password"),
@@ -126,6 +126,10 @@ fn by_runtime(conversation: &Conversation, pod: &PodPull, pools: &[String]) -> B
     }
 }
 
+fn source(offer: &runtime::kubelet::Offered) -> String {
+    offer.source.as_ref().map_or_else(|| "nobody".to_owned(), ToString::to_string)
+}
+
 fn pool(pool: Pool, pools: &[String]) -> Option<String> {
     let at = usize::from(pool.0).checked_sub(1)?;
     pools.get(at).cloned()
@@ -165,7 +169,7 @@ fn name(who: Who, pod: &PodPull) -> String {
     let offer = pod.offers.iter().find(|offer| offer.who.id == who.id);
     match (who.id, offer) {
         (None, _) => "nobody".to_owned(),
-        (Some(_), Some(offer)) => offer.source.to_string(),
+        (Some(_), Some(offer)) => source(offer),
         (Some(_), None) => "the node's own settings".to_owned(),
     }
 }
@@ -320,7 +324,11 @@ fn one(out: &mut String, pull: &Pulled) {
         let _ = writeln!(out, "    nobody's");
     }
     for (at, offer) in pull.credentials.iter().enumerate() {
-        let _ = writeln!(out, "    {}. {} ({})", at + 1, escape(&offer.source), offer.has.join(", "));
+        let has = match offer.has.join(", ") {
+            nothing if nothing.is_empty() => nothing,
+            has => format!(" ({has})"),
+        };
+        let _ = writeln!(out, "    {}. {}{has}", at + 1, escape(&offer.source));
     }
     for by in &pull.runtimes {
         let pool = by

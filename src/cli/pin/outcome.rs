@@ -78,7 +78,7 @@ pub(super) struct Image {
 impl Image {
     pub(super) fn of(file: &str, found: &Found, outcome: Became, digest: Option<&str>, reason: Option<&str>) -> Self {
         Self {
-            file: file.trim_start_matches("./").to_owned(),
+            file: crate::report::plain(file).to_owned(),
             line: found.line,
             path: found.path.clone(),
             user: found.user.clone(),

@@ -66,7 +66,8 @@ enum Fit {
     Tag,
 }
 
-/// The value that best explains an image; among equals, that of the first layer. The layers that win come first.
+/// The value that best explains an image; among equals, that of the first layer. Where a layer above overrides only the tag, its tag.
+/// The layers that win come first.
 pub(super) fn of_values(layers: &[Layer], image: &str) -> Option<Origin> {
     let wanted = Wanted::of(image);
     let mut best: Option<(Fit, &Layer, String)> = None;
@@ -79,7 +80,20 @@ pub(super) fn of_values(layers: &[Layer], image: &str) -> Option<Origin> {
             best = Some((fit, layer, path));
         }
     }
-    best.map(|(_, layer, path)| layer.origin(&path))
+    let (fit, layer, path) = best?;
+    let above = layers.iter().take_while(|above| !std::ptr::eq(*above, layer));
+    let overridden = above.filter(|_| fit != Fit::Whole).find_map(|above| {
+        let key = path
+            .rsplit_once('.')
+            .map_or_else(|| "tag".to_owned(), |(parent, _)| format!("{parent}.tag"));
+        let tag = match above.value.pointer(&format!("/{}", key.replace('.', "/")))? {
+            Value::String(tag) => tag.trim().to_owned(),
+            Value::Number(tag) => tag.to_string(),
+            _ => return None,
+        };
+        (wanted.tag == Some(tag)).then(|| above.origin(&key))
+    });
+    overridden.or_else(|| Some(layer.origin(&path)))
 }
 
 struct Wanted<'a> {
@@ -203,6 +217,26 @@ mod tests {
 
     fn found(layers: &[Layer], image: &str) -> Option<(String, String)> {
         of_values(layers, image).map(|origin| (origin.file, origin.value.unwrap()))
+    }
+
+    #[test]
+    fn a_tag_that_alone_is_overridden_is_the_origin() {
+        let release = layer("release.yaml", json!({"web": {"image": {"tag": 2}}}));
+        let chart = layer(
+            "values.yaml",
+            json!({"web": {"image": {"repository": "team/app", "tag": "1"}}, "other": {"image": {"repository": "team/other"}}}),
+        );
+        let layers = [release, chart];
+        let of = |image: &str| found(&layers, image).unwrap();
+        assert_eq!(of("team/app:2"), ("release.yaml".to_owned(), "web.image.tag".to_owned()));
+        assert_eq!(
+            of("team/app:1"),
+            ("values.yaml".to_owned(), "web.image.repository".to_owned())
+        );
+        assert_eq!(
+            of("team/other:2"),
+            ("values.yaml".to_owned(), "other.image.repository".to_owned())
+        );
     }
 
     #[test]

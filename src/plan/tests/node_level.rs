@@ -29,7 +29,7 @@ fn answers(object: &Value, facts: &Facts, settings: &Settings, provided: &Provid
 }
 
 /// User names of what is offered, and their sources.
-fn offered(object: &Value, facts: &Facts, settings: &Settings, provided: &Provided) -> Vec<(String, Source)> {
+fn offered(object: &Value, facts: &Facts, settings: &Settings, provided: &Provided) -> Vec<(String, Option<Source>)> {
     let workload = extract(object, None, "ns", &Kinds::default()).unwrap();
     let node = answers(object, facts, settings, provided);
     let plan = plan_with(&workload, facts, settings, &node, &Matching::none());
@@ -54,7 +54,7 @@ fn judged_with(
     let workload = extract(object, None, "ns", &Kinds::default()).unwrap();
     let node = answers(object, facts, settings, provided);
     let mut plan = plan_with(&workload, facts, settings, &node, &Matching::none());
-    let source = plan.checks[0].credentials.first().map(|offer| offer.source.clone());
+    let source = plan.checks[0].credentials.first().and_then(|offer| offer.source.clone());
     let attempts = vec![Attempt {
         source,
         result: answer.clone(),
@@ -97,7 +97,7 @@ fn pod_then_docker_config_then_plugins() {
         ("plugin-1", plugin("one")),
         ("plugin-4", plugin("four")),
     ]
-    .map(|(user, source)| (user.to_owned(), source));
+    .map(|(user, source)| (user.to_owned(), Some(source)));
     let object = pod("reg.example/team/app:1", &["regcred"]);
     assert_eq!(offered(&object, &facts, &settings, &provided), expect);
 }

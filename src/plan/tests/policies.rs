@@ -385,7 +385,7 @@ fn a_short_name_that_is_not_on_docker_hub_is_offered_from_the_allow_list() {
         ["reg.example/team/app:1", "reg.example/team/library/app:1"],
         "a place that another policy refuses is no place"
     );
-    let secrets: Vec<&Source> = asked[0].1.credentials.iter().map(|offer| &offer.source).collect();
+    let secrets: Vec<&Source> = asked[0].1.credentials.iter().flat_map(|offer| &offer.source).collect();
     assert_eq!(secrets, [&Source::Secret("regcred".to_owned())]);
     let before = judgements.clone();
     offer(&mut judgements, &asked, &[outcome(missing()).into()]);

@@ -1,5 +1,6 @@
 use crate::cli::check::{Args, Done, check};
 use crate::cluster::fake::Fake;
+use crate::report::json;
 use clap::Parser;
 use serde_json::{Value, json};
 
@@ -31,7 +32,7 @@ fn without_the_cluster(mut done: Done) -> Done {
 
 /// Kind, namespace, name, verdict and first cause of each image of the report.
 fn told(done: &Done) -> Vec<String> {
-    let report: Value = serde_json::from_str(&done.printed).unwrap();
+    let report = json::value(&done.report).unwrap();
     let images = report["images"].as_array().unwrap().iter();
     images
         .map(|image| {
@@ -142,7 +143,7 @@ async fn what_exists_is_judged_by_the_clusters_policies_and_nothing_is_changed()
         ]
     );
     assert_eq!((done.code, &done.said), (1, &Vec::new()));
-    let report: Value = serde_json::from_str(&done.printed).unwrap();
+    let report = json::value(&done.report).unwrap();
     assert_eq!(report["images"][1]["source"], Value::Null);
     assert_eq!(
         report["images"][1]["path"],
