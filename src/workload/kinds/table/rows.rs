@@ -242,6 +242,7 @@ const LLM: &[Written] = &[
     pods("prefill.template").doubts(&[MAY_ADD_SECRETS]),
     pods("prefill.worker").doubts(&[MAY_ADD_SECRETS]),
     pods("router.scheduler.template").doubts(&[MAY_ADD_SECRETS]),
+    pods("router.scheduler.tokenizer.template").doubts(&[MAY_ADD_SECRETS]),
 ];
 /// What is merged into the services that name it.
 const LLM_CONFIG: &[Written] = &[
@@ -250,6 +251,7 @@ const LLM_CONFIG: &[Written] = &[
     pods("prefill.template").doubts(&[KSERVE_OVERRIDES, BY_ANOTHER]),
     pods("prefill.worker").doubts(&[KSERVE_OVERRIDES, BY_ANOTHER]),
     pods("router.scheduler.template").doubts(&[KSERVE_OVERRIDES, BY_ANOTHER]),
+    pods("router.scheduler.tokenizer.template").doubts(&[KSERVE_OVERRIDES, BY_ANOTHER]),
 ];
 
 /// Resources of Elastic Cloud on Kubernetes: their image, and what is merged into their pods.
@@ -330,9 +332,16 @@ const PROMETHEUS_IMAGES: &[(&str, Role)] = &[
 
 /// A `KafkaSpec`. Each component's pod template has pull secrets of its own.
 const STRIMZI_KAFKA: &[Written] = &[
-    images("kafka", &[("image", Role::Container), ("brokerRackInitImage", Role::Init)])
-        .also(&["kafka.template.pod"])
-        .doubts(&[OPERATOR, OPERATORS_ACCOUNT]),
+    images(
+        "kafka",
+        &[
+            ("image", Role::Container),
+            ("brokerRackInitImage", Role::Init),
+            STRIMZI_VOLUME,
+        ],
+    )
+    .also(&["kafka.template.pod"])
+    .doubts(&[OPERATOR, OPERATORS_ACCOUNT]),
     images("zookeeper", &[("image", Role::Container)])
         .also(&["zookeeper.template.pod"])
         .doubts(&[OPERATOR, OPERATORS_ACCOUNT]),
@@ -342,17 +351,22 @@ const STRIMZI_KAFKA: &[Written] = &[
             ("topicOperator.image", Role::Container),
             ("userOperator.image", Role::Container),
             ("tlsSidecar.image", Role::Container),
+            STRIMZI_VOLUME,
         ],
     )
     .also(&["entityOperator.template.pod"])
     .doubts(&[OPERATOR, OPERATORS_ACCOUNT]),
     images(
         "cruiseControl",
-        &[("image", Role::Container), ("tlsSidecar.image", Role::Container)],
+        &[
+            ("image", Role::Container),
+            ("tlsSidecar.image", Role::Container),
+            STRIMZI_VOLUME,
+        ],
     )
     .also(&["cruiseControl.template.pod"])
     .doubts(&[OPERATOR, OPERATORS_ACCOUNT]),
-    images("kafkaExporter", &[("image", Role::Container)])
+    images("kafkaExporter", &[("image", Role::Container), STRIMZI_VOLUME])
         .also(&["kafkaExporter.template.pod"])
         .doubts(&[OPERATOR, OPERATORS_ACCOUNT]),
     images("jmxTrans", &[("image", Role::Container)])
@@ -360,9 +374,20 @@ const STRIMZI_KAFKA: &[Written] = &[
         .doubts(&[OPERATOR, OPERATORS_ACCOUNT]),
 ];
 /// Connect, `MirrorMaker` 2 and the bridge.
-const STRIMZI_CLIENT: &[Written] = &[images("", &[("image", Role::Container), ("clientRackInitImage", Role::Init)])
-    .also(&["template.pod"])
-    .doubts(&[OPERATOR, OPERATORS_ACCOUNT])];
+const STRIMZI_CLIENT: &[Written] = &[images(
+    "",
+    &[
+        ("image", Role::Container),
+        ("clientRackInitImage", Role::Init),
+        ("plugins[*].artifacts[*].reference", Role::Volume),
+        STRIMZI_VOLUME,
+    ],
+)
+.also(&["template.pod"])
+.doubts(&[OPERATOR, OPERATORS_ACCOUNT])];
+
+/// An image that is mounted into the pods that a template is for.
+const STRIMZI_VOLUME: (&str, Role) = ("template.pod.volumes[*].image.reference", Role::Volume);
 
 const HUMIO: &[(&str, Role)] = &[
     ("image", Role::Container),
@@ -779,6 +804,14 @@ pub(in crate::workload::kinds) const ROWS: &[Row] = &[
     custom("kafka.strimzi.io", &["Kafka"], "spec", STRIMZI_KAFKA),
     custom(
         "kafka.strimzi.io",
+        &["KafkaNodePool"],
+        "spec",
+        &[images("", &[STRIMZI_VOLUME])
+            .also(&["template.pod"])
+            .doubts(&[OPERATORS_ACCOUNT])],
+    ),
+    custom(
+        "kafka.strimzi.io",
         &["KafkaConnect", "KafkaMirrorMaker2", "KafkaBridge"],
         "spec",
         STRIMZI_CLIENT,
@@ -864,6 +897,7 @@ pub(in crate::workload::kinds) const ROWS: &[Row] = &[
                 ("image", Role::Container),
                 ("kes.image", Role::Container),
                 ("sideCars.containers[*].image", Role::Container),
+                ("sideCars.volumes[*].image.reference", Role::Volume),
                 ("additionalVolumes[*].image.reference", Role::Volume),
                 ("initContainers[*].image", Role::Init),
             ],
@@ -897,6 +931,22 @@ pub(in crate::workload::kinds) const ROWS: &[Row] = &[
                 .also(&[""])
                 .doubts(&[OPERATOR, OPERATORS_ACCOUNT]),
         ],
+    ),
+    custom(
+        "core.humio.com",
+        &["HumioBootstrapToken"],
+        "spec",
+        &[images("", &[("bootstrapImage", Role::Container)]).doubts(&[OPERATOR, OPERATORS_ACCOUNT])],
+    ),
+    custom(
+        "core.humio.com",
+        &["HumioPdfRenderService"],
+        "spec",
+        &[images(
+            "",
+            &[("image", Role::Container), ("volumes[*].image.reference", Role::Volume)],
+        )
+        .doubts(&[OPERATOR, OPERATORS_ACCOUNT])],
     ),
     custom("elasticsearch.k8s.elastic.co", &["Elasticsearch"], "spec", ELASTICSEARCH),
     custom("kibana.k8s.elastic.co", &["Kibana"], "spec", ELASTIC),

@@ -48,7 +48,10 @@ pub(in crate::workload::kinds) const SOURCES: &[(&str, &str)] = &[
         "kubeflow.org",
         "Kubeflow Training Operator 1.9.0, CRDs (`MXJob`: 1.8.1); MPI Operator 0.8.0, CRD; Notebooks 1.11.0, CRD; Katib 0.19.0, `experiment_types.go`",
     ),
-    ("serving.kserve.io", "KServe 0.20.0, CRDs"),
+    (
+        "serving.kserve.io",
+        "KServe 0.20.0, CRDs; `router.scheduler.tokenizer` as of aaac4e2",
+    ),
     ("numaflow.numaproj.io", "Numaflow 1.8.3, CRDs"),
     ("apps.openshift.io", "openshift/api of August 2026, `apps/v1/types.go`"),
     (

@@ -68,6 +68,12 @@ pub(super) const POD_SPECS: &[(&str, &str, &str, Sure)] = &[
         Sure::Credentials,
     ),
     (
+        "serving.kserve.io/v1alpha1",
+        "LLMInferenceService",
+        "spec.router.scheduler.tokenizer.template",
+        Sure::Credentials,
+    ),
+    (
         "serving.kserve.io/v1beta1",
         "InferenceService",
         "spec.canary[1].predictor",
@@ -310,6 +316,42 @@ pub(super) const IMAGES: &[(&str, &str, &str, Sure)] = &[
         Sure::Neither,
     ),
     ("kafka.strimzi.io/v1", "KafkaBridge", "spec.image", Sure::Neither),
+    (
+        "kafka.strimzi.io/v1",
+        "KafkaConnect",
+        "spec.plugins[0].artifacts[1].reference",
+        Sure::Neither,
+    ),
+    (
+        "kafka.strimzi.io/v1",
+        "Kafka",
+        "spec.entityOperator.template.pod.volumes[0].image.reference",
+        Sure::Neither,
+    ),
+    (
+        "kafka.strimzi.io/v1",
+        "KafkaNodePool",
+        "spec.template.pod.volumes[0].image.reference",
+        Sure::Credentials,
+    ),
+    (
+        "minio.min.io/v2",
+        "Tenant",
+        "spec.sideCars.volumes[0].image.reference",
+        Sure::Neither,
+    ),
+    (
+        "core.humio.com/v1alpha1",
+        "HumioBootstrapToken",
+        "spec.bootstrapImage",
+        Sure::Neither,
+    ),
+    (
+        "core.humio.com/v1alpha1",
+        "HumioPdfRenderService",
+        "spec.volumes[0].image.reference",
+        Sure::Neither,
+    ),
     (
         "postgresql.cnpg.io/v1",
         "ImageCatalog",
