@@ -147,7 +147,7 @@ struct Plan {
 
 impl Args {
     fn plan(self) -> anyhow::Result<Plan> {
-        // Destructured, so that a new flag cannot be until_quiet.
+        // Destructured, so that a new flag cannot be forgotten.
         let Self {
             listen,
             metrics_listen,

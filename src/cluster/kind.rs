@@ -111,7 +111,7 @@ pub(super) struct Cause {
     pub(super) clause: String,
 }
 
-/// ApiQueue client errors into clauses, and logs them, throttled.
+/// Turns client errors into clauses, and logs them, throttled.
 #[derive(Debug, Default)]
 pub(super) struct ErrorLog {
     logged: Mutex<HashMap<(Kind, &'static str), Instant>>,

@@ -468,7 +468,7 @@ impl Exchange {
         match response.answered_by {
             AnsweredBy::Registry => self.spoke.insert(key, ()),
             AnsweredBy::Other | AnsweredBy::OtherThanBefore if self.spoke.contains_key(&key) => {
-                response.answered_by = AnsweredBy::OtherThanBefore
+                response.answered_by = AnsweredBy::OtherThanBefore;
             }
             AnsweredBy::Other | AnsweredBy::OtherThanBefore => {}
         }

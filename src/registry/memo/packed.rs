@@ -422,13 +422,17 @@ impl<'a> Reader<'a> {
     }
 
     fn text(&mut self) -> Option<String> {
-        self.made(|word| word.to_string())
+        self.made(ToString::to_string)
     }
 
     fn shared(&mut self) -> Option<Arc<str>> {
         self.made(Arc::clone)
     }
 
+    #[expect(
+        clippy::option_option,
+        reason = "the inner one is what was written, the outer one whether it can be read"
+    )]
     fn some<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
         Some(match self.number()? {
             0 => None,
