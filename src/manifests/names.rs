@@ -223,6 +223,9 @@ impl Names {
                 "kubebuilder's make deploy (kustomize edit set image controller=IMAGE)".to_owned(),
             );
         }
+        if let Some((what, tool)) = tools::marked(name) {
+            return filled_in(what, tool.to_owned());
+        }
         let found = placeholder(name)?;
         let by_controller = parameters == Parameters::FilledIn;
         match found.syntax {
@@ -233,6 +236,10 @@ impl Names {
             Syntax::Kubernetes => {
                 let by = self.kustomizations.variables(site.file.as_deref())?;
                 filled_in(found.text, by)
+            }
+            // Anybody may write these; the annotation tells who reads them.
+            Syntax::Angle if site.hints.annotations.iter().any(|(key, _)| key == "avp.kubernetes.io/path") => {
+                filled_in(found.text, tools::VAULT_PLUGIN.to_owned())
             }
             Syntax::Percent | Syntax::Angle | Syntax::At => None,
         }

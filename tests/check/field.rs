@@ -119,6 +119,10 @@ fn check_and_pin_name_the_same_tool() {
         "    spec:\n      c",
         "    metadata: {labels: {sidecar.istio.io/inject: 'true'}}\n    spec:\n      c",
     );
+    let by_vault = deployment("reg.example/app:<tag>").replace(
+        "{name: app}",
+        "{name: app, annotations: {avp.kubernetes.io/path: secret/data/app}}",
+    );
     let replaced = "resources: [a.yaml]\nreplacements: [{source: {kind: Secret, name: s}, targets: [{select: {kind: Deployment}, fieldPaths: ['spec.template.spec.containers.0.image']}]}]\n";
     let task = "apiVersion: tekton.dev/v1\nkind: Task\nmetadata: {name: t}\nspec:\n  steps:\n  - name: a\n    image: \"$(params.image)\"\n";
     let workflow = "apiVersion: argoproj.io/v1alpha1\nkind: Workflow\nmetadata: {name: w}\nspec:\n  templates:\n  - name: a\n    container:\n      image: \"{{inputs.parameters.image}}\"\n";
@@ -159,6 +163,18 @@ fn check_and_pin_name_the_same_tool() {
             with("app", &[("Tiltfile", "REG = 'app'\ndocker_build(REG, '.')\n")]),
             "Tilt builds it (Tiltfile)",
         ),
+        ("(@= data.values.image @)", with("(@= data.values.image @)", &[]), "ytt"),
+        (
+            "reg.example/app:#{Tag}",
+            with("reg.example/app:#{Tag}", &[]),
+            "a deployment tool (Octopus Deploy, for example)",
+        ),
+        (
+            "<path:secret/data/app#image>",
+            with("<path:secret/data/app#image>", &[]),
+            "argocd-vault-plugin",
+        ),
+        ("reg.example/app:<tag>", vec![("a.yaml", by_vault)], "argocd-vault-plugin"),
         ("managed", with("managed", &[]), "the operator that manages it"),
         ("auto", vec![("a.yaml", injected)], "Istio's injector"),
         (

@@ -26,9 +26,12 @@ impl Repairs {
         }
     }
 
-    /// Adds a note.
+    /// Adds a note, unless it stands there already.
     pub(super) fn note(&mut self, note: impl Into<String>) {
-        self.notes.push(note.into());
+        let note = note.into();
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
     }
 
     /// The notes as one sentence; `None` if there is nothing to say.

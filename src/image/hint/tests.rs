@@ -82,6 +82,12 @@ fn placeholders() {
 }
 
 #[test]
+fn nothing_is_advised_twice() {
+    let hint = Reference::parse("reg.example/a b: 1").unwrap_err().hint.unwrap();
+    assert_eq!(hint.advice.matches("white space").count(), 1, "{}", hint.advice);
+}
+
+#[test]
 fn credentials_are_never_repeated() {
     for (input, corrected) in [
         ("user:hunter2@ghcr.io/org/app:1", Some("ghcr.io/org/app:1")),

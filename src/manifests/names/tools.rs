@@ -12,6 +12,24 @@ use std::path::{Path, PathBuf};
 
 const TILT: &str = "Tilt builds it (Tiltfile)";
 
+pub(super) const VAULT_PLUGIN: &str = "argocd-vault-plugin";
+
+/// Marks that only one kind of tool writes, between which no name can be meant: how they begin and end, and the tool.
+const MARKS: &[(&str, &str, &str)] = &[
+    ("(@", "@)", "ytt"),
+    ("#{", "}", "a deployment tool (Octopus Deploy, for example)"),
+    ("<path:", ">", VAULT_PLUGIN),
+];
+
+/// What such a mark stands around in a name, with the mark, and which tool fills it in.
+pub(super) fn marked(name: &str) -> Option<(&str, &'static str)> {
+    MARKS.iter().find_map(|(open, close, tool)| {
+        let rest = name.get(name.find(open)?..)?;
+        let end = rest.find(close)? + close.len();
+        Some((rest.get(..end)?, *tool))
+    })
+}
+
 /// What a set shows of them.
 #[derive(Debug, Default)]
 pub(super) struct Tools {
