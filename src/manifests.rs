@@ -149,8 +149,8 @@ pub struct Reading<'a> {
 /// Reading this many files takes a moment.
 const MANY: usize = 200;
 
-/// Called with each object as soon as its file is read.
-pub type Tell<'a> = &'a (dyn Fn(Workload) + Sync);
+/// Called with each object, and its file, as soon as that is read.
+pub type Tell<'a> = &'a (dyn Fn(Option<&Path>, Workload) + Sync);
 
 /// Everything that was read, and what could not be: a bad document does not affect the others.
 #[derive(Debug, Default)]
@@ -200,7 +200,7 @@ impl Manifests {
                     for subject in read.subjects.iter().filter(|subject| subject.owner.is_none()) {
                         let mut workload = subject.workload.clone();
                         names.settle(&subject.hints, place.as_deref(), &mut workload);
-                        tell(workload);
+                        tell(place.as_deref(), workload);
                     }
                 }
                 done.lock().unwrap_or_else(PoisonError::into_inner).push((file.at, read));

@@ -8,7 +8,7 @@ mod progress;
 mod wait;
 
 use super::bare_image::bare_image;
-use super::inputs::{AT_ONCE, Options, load_cluster_policies, taken};
+use super::inputs::{AT_ONCE, Ahead, Options, load_cluster_policies, taken};
 use super::{DENIED, WRONG, tell};
 use crate::config::project::{self, Project};
 use crate::config::values;
@@ -266,7 +266,10 @@ async fn check(mut args: Args, verbose: u8) -> anyhow::Result<Done> {
         end: begun + deadline.unwrap_or(timeout),
         silence: deadline.unwrap_or(silence),
     };
-    inputs.early = (!live && since.is_none()).then_some(bounds.end);
+    inputs.early = (!live).then(|| Ahead {
+        until: bounds.end,
+        changed: changed.clone(),
+    });
     let mut inputs = inputs
         .read(&namespace, admission, depth.map(Depth::from), Keep::Objects, &rendering)
         .await?;

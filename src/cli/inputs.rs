@@ -16,10 +16,11 @@ use crate::registry::Proxy;
 use crate::report::Problem;
 use crate::runtime::{Depth, Runtime};
 use crate::telemetry::Metrics;
-use crate::workload::{Kinds, Workload};
+use crate::workload::{Kinds, Template, Workload};
 use anyhow::bail;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -57,7 +58,7 @@ pub(super) struct Options {
     pub(super) ours: Vec<PathBuf>,
     /// When the run ends, for those who ask for images while files are still being read; not an option
     #[arg(skip)]
-    pub(super) early: Option<Instant>,
+    pub(super) early: Option<Ahead>,
     /// Treat whatever was skipped in the files as an error
     #[arg(long, env = "PULLGATE_STRICT", value_parser = clap::builder::FalseyValueParser::new())]
     strict: bool,
@@ -120,6 +121,15 @@ pub(super) struct Options {
     /// The kubeconfig [default: KUBECONFIG, else ~/.kube/config]
     #[arg(long, value_name = "F", env = "PULLGATE_KUBECONFIG", hide_env_values = true)]
     kubeconfig: Option<PathBuf>,
+}
+
+/// What those who ask early must know.
+#[derive(Debug)]
+pub(super) struct Ahead {
+    /// When the run ends.
+    pub(super) until: Instant,
+    /// The files whose objects are judged; `None`: all.
+    pub(super) changed: Option<BTreeSet<PathBuf>>,
 }
 
 /// All inputs, read.
@@ -281,16 +291,28 @@ impl Options {
             Some(read) => Some(given(read)),
             None => Some(facts.clone()).filter(|facts| !facts.nodes().is_empty()),
         };
-        // With a cluster or a complete set, credentials are only known at the end; with rendering, the files are not what is judged.
-        let may_ask = !complete && !cluster && !rendering.all;
-        let early = early.filter(|_| may_ask).map(|until| {
+        // A cluster's policies and mirrors must be known first; with rendering, the files are not what is judged.
+        let may_ask = !cluster && !rendering.all;
+        let early = early.filter(|_| may_ask).map(|early| {
             let mut known = facts;
             if let Some(nodes) = &its_nodes {
                 known.set_nodes(nodes);
             }
-            Early::begin(Gate::new(engine.clone(), store.clone(), Cluster::from(known)), until)
+            let asking = Early::begin(Gate::new(engine.clone(), store.clone(), Cluster::from(known)), early.until);
+            (asking, early.changed)
         });
-        let tell = early.as_ref().map(|early| move |workload: Workload| early.tell(workload));
+        let tell = early.as_ref().map(|(asking, changed)| {
+            move |place: Option<&Path>, workload: Workload| {
+                let counts = changed
+                    .as_ref()
+                    .is_none_or(|changed| place.is_some_and(|place| changed.contains(place)));
+                // In a complete set, an account that is still to be read decides about the credentials.
+                let usual = |template: &Template| template.needs.service_account == "default";
+                if counts && (!complete || workload.templates.iter().all(usual)) {
+                    asking.tell(workload);
+                }
+            }
+        });
         let mut manifests = Manifests::read_and_tell(&files, &reading, tell.as_ref().map(|tell| tell as Tell<'_>));
         drop(early);
         manifests.render(rendering, &reading, &files).await;
@@ -305,6 +327,18 @@ impl Options {
             if its_nodes.nodes().is_empty() {
                 let sentence = format!("--nodes: there is no Node in {}", escape(&nodes.join(", ")));
                 manifests.errors.push(Problem::from(sentence));
+            }
+            let unknown: Vec<String> = its_nodes
+                .nodes()
+                .iter()
+                .filter(|node| node.platform.is_none())
+                .map(|node| escape(&node.name))
+                .collect();
+            if !unknown.is_empty() {
+                said.push(format!(
+                    "no image is checked for {}: neither status.nodeInfo nor the label kubernetes.io/arch says which architecture it has",
+                    unknown.join(", ")
+                ));
             }
             directory.set_nodes(its_nodes);
         } else if !complete && !directory.nodes().is_empty() {

@@ -1,7 +1,7 @@
 //! Finds the files to read.
 
 use super::notes::{Note, Passed};
-use super::{Manifests, Reading};
+use super::{Manifests, Reading, shown};
 use crate::report::Problem;
 use ignore::WalkBuilder;
 use ignore::overrides::{Override, OverrideBuilder};
@@ -116,12 +116,15 @@ fn search(folder: &Path, reading: &Reading<'_>, into: &mut Manifests) -> Result<
         .overrides(globs(folder, reading)?)
         .filter_entry(|entry| entry.file_name() != ".git");
     if reading.walk == Walk::Flat {
-        walk.max_depth(Some(1));
+        // Below that only to say that there is something.
+        walk.max_depth(Some(3));
     }
+    let mut deeper = false;
     let (mut paths, mut charts) = (Vec::new(), BTreeSet::new());
     for entry in walk.build() {
         let entry = match entry {
             Ok(entry) => entry,
+            Err(error) if reading.walk == Walk::Flat && error.depth().is_some_and(|depth| depth > 0) => continue,
             Err(error) => {
                 into.notes
                     .push(Note::of(Passed::Unreadable, folder).because(&error.to_string()));
@@ -132,11 +135,18 @@ fn search(folder: &Path, reading: &Reading<'_>, into: &mut Manifests) -> Result<
         let Some(kind) = entry.file_type().filter(|kind| !kind.is_dir()) else {
             continue;
         };
-        if entry.file_name() == "Chart.yaml" {
+        let below = reading.walk == Walk::Flat && entry.depth() > 1;
+        if entry.file_name() == "Chart.yaml" && !below {
             charts.extend(path.parent().map(Path::to_owned));
         }
         let ending = path.extension().and_then(|ending| ending.to_str());
         if !ending.is_some_and(|ending| matches!(ending, "yaml" | "yml" | "json")) {
+            continue;
+        }
+        if below {
+            // Workflows and settings of tools lie in hidden folders.
+            let inside = path.strip_prefix(folder).unwrap_or(path);
+            deeper |= !inside.iter().any(|part| part.to_string_lossy().starts_with('.'));
             continue;
         }
         match path.metadata() {
@@ -148,6 +158,10 @@ fn search(folder: &Path, reading: &Reading<'_>, into: &mut Manifests) -> Result<
                 .notes
                 .push(Note::of(Passed::Unreadable, path).because(&error.to_string())),
         }
+    }
+    if deeper && !paths.is_empty() {
+        let sentence = format!("{}: files in its subfolders are not read: add -R to read them", shown(folder));
+        into.notes.push(Note::input(sentence));
     }
     Ok((paths, charts))
 }

@@ -32,6 +32,10 @@ pub enum Passed {
     Yaml,
     /// An object from which a controller renders a chart or a repository.
     Release,
+    /// The same with `--render`, which says why it was not rendered.
+    ReleaseElsewhere,
+    /// A tag of a chart's values that YAML reads as a fraction.
+    FractionTag,
     /// A chart whose dependencies are not in the tree.
     Dependencies,
     /// An overlay that takes in something from elsewhere.
@@ -76,7 +80,8 @@ impl Passed {
             Self::JsonWithComments => "JsonWithComments",
             Self::Json => "Json",
             Self::Yaml => "Yaml",
-            Self::Release => "Release",
+            Self::Release | Self::ReleaseElsewhere => "Release",
+            Self::FractionTag => "FractionTag",
             Self::Dependencies => "Dependencies",
             Self::RemoteBase => "RemoteBase",
             Self::Unrendered => "Unrendered",
@@ -109,7 +114,11 @@ impl Passed {
             Self::JsonWithComments => ("JSON file with comments", "JSON files with comments"),
             Self::Json => ("JSON file that is not Kubernetes", "JSON files that are not Kubernetes"),
             Self::Yaml => ("YAML file that is not Kubernetes", "YAML files that are not Kubernetes"),
-            Self::Release => (
+            Self::FractionTag => (
+                "tag that is a number to YAML, which drops its last zeros, not judged",
+                "tags that are numbers to YAML, which drops their last zeros, not judged",
+            ),
+            Self::Release | Self::ReleaseElsewhere => (
                 "HelmRelease or Application whose images only its controller renders",
                 "HelmReleases and Applications whose images only their controllers render",
             ),
@@ -157,6 +166,8 @@ impl Passed {
         match self {
             Self::HelmTemplate => Some("render them, or use --render"),
             Self::Template => Some("render them first"),
+            Self::Release => Some("--render renders those whose chart is in the repository"),
+            Self::FractionTag => Some("quote such tags"),
             Self::Dependencies => Some("helm dependency build puts them there"),
             Self::NoRuntimeClass => Some("give them with --facts"),
             _ => None,
@@ -167,7 +178,14 @@ impl Passed {
     fn is_named(self) -> bool {
         matches!(
             self,
-            Self::Dependencies | Self::RemoteBase | Self::Unrendered | Self::Release | Self::NotThere | Self::NoRuntimeClass
+            Self::Dependencies
+                | Self::RemoteBase
+                | Self::Unrendered
+                | Self::Release
+                | Self::ReleaseElsewhere
+                | Self::FractionTag
+                | Self::NotThere
+                | Self::NoRuntimeClass
         )
     }
 
@@ -322,7 +340,9 @@ fn line(passed: Passed, notes: &[&Note]) -> String {
         let named = notes.iter().take(NAMED).map(|note| match note.what.as_str() {
             "" => note.file.clone(),
             what => {
-                let line = note.line.filter(|_| passed == Passed::NoRuntimeClass);
+                let line = note
+                    .line
+                    .filter(|_| matches!(passed, Passed::NoRuntimeClass | Passed::FractionTag));
                 let line = line.map_or_else(String::new, |line| format!(":{line}"));
                 format!("{}{line}: {what}", note.file)
             }

@@ -201,6 +201,11 @@ impl FileRead {
         yaml::each(text, &|_| true, &mut |one| {
             let Found::Document(document) = one else { return };
             // The path of a chart in the current folder does not have its name.
+            for (of, tag) in values::fractions(&document.value) {
+                let note = Note::about(Passed::FractionTag, name).at(document.line_of(&of));
+                self.notes.push(note.because(&format!("{of} is {tag}")));
+                found = true;
+            }
             let folder = path.canonicalize().ok().and_then(|path| path.parent().map(Path::to_owned));
             let chart = folder.as_ref().and_then(|folder| folder.file_name()).unwrap_or_default();
             let Some(workload) = values::workload(&document.value, &chart.to_string_lossy(), reading.namespace) else {

@@ -176,8 +176,11 @@ impl Manifests {
                 .iter()
                 .find(|note| *note == &Note::about(Passed::Release, &file).at(line).because(&note.what));
             let what = what.map_or_else(String::new, |note| format!("{}, ", note.what));
-            self.notes
-                .push(Note::about(Passed::Release, &file).at(line).because(&format!("{what}{why}")));
+            self.notes.push(
+                Note::about(Passed::ReleaseElsewhere, &file)
+                    .at(line)
+                    .because(&format!("{what}{why}")),
+            );
         }
         let named: HashSet<&PathBuf> = jobs
             .iter()

@@ -135,6 +135,33 @@ fn one(path: FieldPath, image: String) -> ImageUse {
     }
 }
 
+/// The tags beside a `repository` that YAML reads as fractions (1.10 as 1.1), with their paths: what their author wrote is lost.
+pub(super) fn fractions(value: &Value) -> Vec<(String, String)> {
+    fn search(value: &Value, path: &FieldPath, depth: usize, found: &mut Vec<(String, String)>) {
+        match value {
+            Value::Object(fields) if depth <= DEEPEST && fields.get("enabled") != Some(&Value::Bool(false)) => {
+                if fields.get("repository").is_some_and(Value::is_string)
+                    && let Some(Value::Number(tag)) = fields.get("tag").filter(|tag| tag.is_f64())
+                {
+                    found.push((path.field("tag").as_str().to_owned(), tag.to_string()));
+                }
+                for (key, value) in fields {
+                    search(value, &path.field(key), depth + 1, found);
+                }
+            }
+            Value::Array(items) if depth <= DEEPEST => {
+                for (at, item) in items.iter().enumerate() {
+                    search(item, &path.index(at), depth + 1, found);
+                }
+            }
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    search(value, &FieldPath::root(), 0, &mut found);
+    found
+}
+
 /// The image that these fields name, and the field to point at.
 pub(super) fn image_in(fields: &Map<String, Value>) -> Option<(&'static str, String)> {
     let text = |key: &str| match fields.get(key) {
@@ -175,6 +202,21 @@ pub(super) fn image_in(fields: &Map<String, Value>) -> Option<(&'static str, Str
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn tags_that_yaml_reads_as_fractions_are_found() {
+        let values = json!({
+            "image": {"repository": "x", "tag": 1.1},
+            "whole": {"repository": "x", "tag": 2},
+            "text": {"repository": "x", "tag": "1.10"},
+            "off": {"enabled": false, "image": {"repository": "x", "tag": 1.1}},
+            "other": {"tag": 1.1},
+            "list": [{"repository": "x", "tag": 3.5}],
+        });
+        let found = fractions(&values);
+        let found: Vec<(&str, &str)> = found.iter().map(|(path, tag)| (path.as_str(), tag.as_str())).collect();
+        assert_eq!(found, [("image.tag", "1.1"), ("list[0].tag", "3.5")]);
+    }
 
     #[test]
     fn images_are_found_in_the_forms_that_charts_use() {

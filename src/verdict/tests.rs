@@ -106,6 +106,30 @@ fn the_denial_of_the_design() {
 }
 
 #[test]
+fn nobody_is_asked_to_check_a_host_that_nobody_wrote() {
+    let fix = |image: &str, host: &str| {
+        let reference = Reference::parse(image).unwrap();
+        let failure = Failure::plain(Evidence::NameNotResolved, host.to_owned());
+        let topic = Topic {
+            reference: &reference,
+            tried: None,
+            namespace: "shop",
+            naming: Naming::Full,
+            pulled: Pulled::Unknown,
+        };
+        words::fix(&failure, topic)
+    };
+    assert_eq!(
+        fix("docker.io/library/nginx:1", "registry-1.docker.io"),
+        "check that the nodes can resolve registry-1.docker.io, which they ask for images of docker.io"
+    );
+    assert_eq!(
+        fix("reg.example:5000/a:1", "reg.example:5000"),
+        "check the spelling of reg.example:5000, and that the nodes can resolve it"
+    );
+}
+
+#[test]
 fn warnings_are_one_line_and_bounded() {
     let long = "why ".repeat(200);
     let images: Vec<Judged> = (0..100)

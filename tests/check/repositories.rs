@@ -368,34 +368,53 @@ fn images_are_asked_for_early_where_facts_nodes_and_policies_are_given() {
     asked_early(&["--facts", &account, "--nodes", &node, "--policies", &policy]);
 }
 
-fn asked_early(also: &[&str]) {
+#[test]
+fn images_are_asked_for_early_of_a_complete_set() {
+    asked_early(&["--complete"]);
+}
+
+/// The same of what changed: the pipe is not among it, nor is a file that was there before.
+#[test]
+fn images_are_asked_for_early_of_files_that_changed() {
     let (_runtime, server) = registry();
     let host = server.host();
+    let folder = many_files();
+    fs::write(folder.path().join("b.yaml"), pod("old", &format!("{host}/team/old:v1"))).unwrap();
+    for arguments in [
+        &["init", "-q"][..],
+        &["add", "."],
+        &["-c", "user.name=a", "-c", "user.email=a@b.test", "commit", "-qm", "one"],
+    ] {
+        let done = std::process::Command::new("git")
+            .current_dir(folder.path())
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{done:?}");
+    }
+    fs::write(folder.path().join("a.yaml"), pod("first", &format!("{host}/team/first:v1"))).unwrap();
+    let (code, out, told) = until_asked(folder.path(), &server, &["--since", "HEAD"]);
+    assert_eq!(code, Some(0), "{out}{told}");
+    assert!(out.ends_with("1 image: 1 pulls\n"), "{out}");
+    assert!(!server.seen().iter().any(|seen| seen.path.contains("team/old")));
+}
+
+fn many_files() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for at in 0..400 {
         let text = format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c{at}}}\n");
         fs::write(folder.path().join(format!("c{at}.yaml")), text).unwrap();
     }
+    folder
+}
+
+fn asked_early(also: &[&str]) {
+    let (_runtime, server) = registry();
+    let host = server.host();
+    let folder = many_files();
     fs::write(folder.path().join("a.yaml"), pod("first", &format!("{host}/team/first:v1"))).unwrap();
-    let pipe = folder.path().join("pipe");
-    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    let mut command = pullgate();
-    command.current_dir(folder.path()).env("HOME", folder.path());
-    let running = command
-        .args(["check", "--platform", "amd64", ".", "pipe"])
-        .args(also)
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    while !server.seen().iter().any(|seen| seen.path.contains("team/first")) {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-    fs::write(&pipe, pod("last", &format!("{host}/team/gone:v1"))).unwrap();
-    let output = running.wait_with_output().unwrap();
-    let out = String::from_utf8_lossy(&output.stdout);
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{out}{told}");
+    let (code, out, told) = until_asked(folder.path(), &server, also);
+    assert_eq!(code, Some(1), "{out}{told}");
     assert!(out.ends_with("2 images: 1 pulls, 1 denied\n"), "{out}");
     let mut asked: Vec<String> = server
         .lines()
@@ -406,4 +425,78 @@ fn asked_early(also: &[&str]) {
     let all = asked.len();
     asked.dedup();
     assert_eq!(asked.len(), all, "what was asked early is not asked again");
+}
+
+/// Runs `check` on the files and a pipe, into which is written once the registry has been asked for the first image.
+fn until_asked(folder: &Path, server: &crate::faulty::Faulty, also: &[&str]) -> (Option<i32>, String, String) {
+    let pipe = folder.join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let mut command = pullgate();
+    command.current_dir(folder).env("HOME", folder);
+    let running = command
+        .args(["check", "--platform", "amd64", ".", "pipe"])
+        .args(also)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    while !server.seen().iter().any(|seen| seen.path.contains("team/first")) {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    fs::write(&pipe, pod("last", &format!("{}/team/gone:v1", server.host()))).unwrap();
+    let output = running.wait_with_output().unwrap();
+    let out = String::from_utf8_lossy(&output.stdout);
+    let told = String::from_utf8_lossy(&output.stderr);
+    (output.status.code(), out.into_owned(), told.into_owned())
+}
+
+#[test]
+fn what_is_easily_overlooked_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let file = folder.path().join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, text).unwrap();
+    };
+    write("a.yaml", &pod("a", "169.254.0.1/team/a:1"));
+    write("sub/b.yaml", &pod("b", "169.254.0.1/team/b:1"));
+    write("charts/app/Chart.yaml", "apiVersion: v2\nname: app\nversion: 1.0.0\n");
+    write("charts/app/values.yaml", "image:\n  repository: team/app\n  tag: 1.10\n");
+    write(
+        "apps/web.yaml",
+        "apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nmetadata: {name: web}\nspec: {values: {image: {tag: v1}}}\n",
+    );
+    write(
+        ".nodes/n.yaml",
+        "apiVersion: v1\nkind: Node\nmetadata: {name: n1}\nstatus: {nodeInfo: {operatingSystem: linux}}\n",
+    );
+    let told = |arguments: &[&str]| {
+        let output = pullgate()
+            .current_dir(folder.path())
+            .arg("check")
+            .args(arguments)
+            .output()
+            .unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let flat = told(&["."]);
+    assert!(
+        flat.contains("files in its subfolders are not read: add -R to read them\n"),
+        "{flat}"
+    );
+    let all = told(&["-R", "."]);
+    assert!(!all.contains("subfolders"), "{all}");
+    assert!(
+        all.contains("not judged (charts/app/values.yaml:3: image.tag is 1.1): quote such tags\n"),
+        "{all}"
+    );
+    assert!(
+        all.contains("(apps/web.yaml: HelmRelease web): --render renders those whose chart is in the repository\n"),
+        "{all}"
+    );
+    let nodes = told(&["a.yaml", "--nodes", ".nodes"]);
+    assert!(
+        nodes.contains("no image is checked for n1: neither status.nodeInfo nor the label"),
+        "{nodes}"
+    );
 }

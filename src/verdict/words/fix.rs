@@ -192,7 +192,11 @@ fn of_evidence(failure: &Failure, topic: Topic<'_>) -> String {
             "{}wait, or pull with a credential or through a mirror; nothing is wrong with {repository}",
             before(Situation::Throttled)
         ),
-        Evidence::NameNotResolved => format!("check the spelling of {host}, and that the nodes can resolve it"),
+        Evidence::NameNotResolved if host.split(':').next() == registry.split(':').next() => {
+            format!("check the spelling of {host}, and that the nodes can resolve it")
+        }
+        // Nobody wrote this host: Docker Hub's registry-1.docker.io, a mirror, a token server.
+        Evidence::NameNotResolved => format!("check that the nodes can resolve {host}, which they ask for images of {registry}"),
         Evidence::ConnectionFailed(_) | Evidence::TimedOut(_) => {
             format!("check that {host} is up and that the nodes reach it; pullgate could not")
         }
