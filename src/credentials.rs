@@ -14,7 +14,9 @@ mod secret;
 pub(crate) use base64::decode_padded as decode_secret_data;
 pub use docker_config::{ParseError, parse_docker_config, parse_dockercfg, parse_user_config};
 pub use keyring::{Entry, Keyring, NearMiss, RegistryPatterns, Source};
-pub use secret::{Contents, DOCKERCFG, DOCKERCONFIGJSON, PasswordLocation, PullSecret, data_key, inspect, password_location};
+pub use secret::{
+    Contents, DOCKERCFG, DOCKERCONFIGJSON, Opened, PasswordLocation, PullSecret, ReadOnce, data_key, inspect, password_location,
+};
 
 use sha2::{Digest as _, Sha256};
 use std::borrow::Cow;

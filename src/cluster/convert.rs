@@ -1,7 +1,7 @@
 //! API objects, as untyped JSON, reduced to facts on arrival. Everything else is dropped.
 
 use super::{Namespace, ServiceAccount};
-use crate::credentials::{Hidden, PullSecret, data_key, decode_secret_data};
+use crate::credentials::{Hidden, PullSecret, ReadOnce, data_key, decode_secret_data};
 use serde_json::Value;
 
 /// The annotation that restricts a namespace's pods to nodes (the `PodNodeSelector` admission plugin).
@@ -94,6 +94,7 @@ pub(super) fn secret(object: &Value) -> Result<PullSecret, String> {
         kind: kind.to_owned(),
         data: Hidden::new(data),
         version: version(object),
+        opened: ReadOnce::default(),
     })
 }
 

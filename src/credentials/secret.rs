@@ -1,8 +1,10 @@
 //! A Secret as a source of credentials.
 
-use super::{Credential, Hidden, ParseError, parse_docker_config, parse_dockercfg};
+use super::{Credential, Hidden, Keyring, ParseError, Source, parse_docker_config, parse_dockercfg};
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, OnceLock};
 
 /// The type of a pull secret; [`data_key`] is the key of its data.
 pub const DOCKERCONFIGJSON: &str = "kubernetes.io/dockerconfigjson";
@@ -20,6 +22,69 @@ pub struct PullSecret {
     pub data: Hidden,
     /// `metadata.uid` and `resourceVersion`, to detect changes.
     pub version: String,
+    /// What was read of it.
+    pub opened: ReadOnce,
+}
+
+/// What a Secret says, read when it is first wanted: a review plans several times. A clone reads for itself, so what is kept of a Secret for
+/// long takes no more memory than its text.
+#[derive(Default)]
+pub struct ReadOnce(OnceLock<Arc<Opened>>);
+
+/// A Secret as a pull sees it.
+#[derive(Debug)]
+pub struct Opened {
+    /// How the kubelet treats it.
+    pub contents: Contents,
+    /// Its entries by their keys; none unless it is usable.
+    pub keyring: Arc<Keyring>,
+    /// Where its passwords are, if it is usable and has none.
+    pub password_location: Option<PasswordLocation>,
+}
+
+impl PullSecret {
+    /// What it says.
+    pub fn open(&self) -> &Arc<Opened> {
+        self.opened.0.get_or_init(|| {
+            let contents = inspect(self);
+            let mut keyring = Keyring::default();
+            let mut place = None;
+            if let Contents::Usable(entries) = &contents {
+                keyring.add(&Source::Secret(self.name.clone()), entries);
+                place = password_location(self);
+            }
+            Arc::new(Opened {
+                contents,
+                keyring: Arc::new(keyring),
+                password_location: place,
+            })
+        })
+    }
+}
+
+impl Clone for ReadOnce {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl std::fmt::Debug for ReadOnce {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ReadOnce")
+    }
+}
+
+/// It follows from the rest.
+impl PartialEq for ReadOnce {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for ReadOnce {}
+
+impl Hash for ReadOnce {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
 }
 
 /// How the kubelet treats a Secret.

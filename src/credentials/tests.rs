@@ -14,6 +14,7 @@ fn secret(kind: &str, data: &str) -> PullSecret {
         kind: kind.to_owned(),
         data: Hidden::new(data),
         version: String::new(),
+        opened: ReadOnce::default(),
     }
 }
 

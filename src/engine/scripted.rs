@@ -2,7 +2,7 @@
 
 use crate::ask::{Ask, Log, Missing, Recall, Step, step};
 use crate::cluster::{Facts, Namespace, ServiceAccount, Visible};
-use crate::credentials::{Hidden, PullSecret};
+use crate::credentials::{Hidden, PullSecret, ReadOnce};
 use crate::gate::{self, About, Fact, counts_as, review};
 use crate::image::{Platform, Reference};
 use crate::plan::{Admission, Check, Settings, matching};
@@ -280,6 +280,7 @@ fn add_secret(facts: &mut Facts, secret: Secret, reference: &Reference) {
         kind: kind.to_owned(),
         data: Hidden::new(data),
         version: "1".to_owned(),
+        opened: ReadOnce::default(),
     };
     facts.secrets.insert(SECRET.to_owned(), Visible::Seen(Some(secret)));
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::ask::{Log, Nothing, Recall, Step, step};
 use crate::cluster::{Namespace, ServiceAccount};
-use crate::credentials::{Hidden, PullSecret};
+use crate::credentials::{Hidden, PullSecret, ReadOnce};
 use crate::plan::Admission;
 use crate::runtime::outcome::{AuthStage, Evidence};
 use crate::verdict::{Cause, Outlook, Verdict};
@@ -41,6 +41,7 @@ impl Cluster {
             kind: "kubernetes.io/dockerconfigjson".to_owned(),
             data: Hidden::new(r#"{"auths":{"reg.example":{"auth":"dXNlcjpwYXNz"}}}"#),
             version: "1".to_owned(),
+            opened: ReadOnce::default(),
         });
         let found = if self.malformed {
             found.map(|secret| PullSecret {

@@ -5,7 +5,7 @@ use super::Offer;
 use super::{Admission, Settings};
 use crate::cluster::{Facts, Visible};
 use crate::credentials::node::{Entries, Provided, StandIn, Wanted};
-use crate::credentials::{Contents, Credential, Entry, Keyring, ParseError, PasswordLocation, Source, inspect, password_location};
+use crate::credentials::{Contents, Credential, Entry, Keyring, ParseError, PasswordLocation, Source};
 use crate::image::escape;
 use crate::runtime::kubelet::Sent;
 use crate::verdict::case::SecretNote;
@@ -13,11 +13,12 @@ use crate::workload::Template;
 use crate::workload::pod::PodKind;
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 /// The credentials of the pods of one template.
 #[derive(Debug, Default)]
 pub(super) struct PullSecrets {
-    keyring: Keyring,
+    keyring: Arc<Keyring>,
     /// Missing and ignored secrets.
     notes: Vec<SecretNote>,
     /// Secrets that were read and are usable.
@@ -96,27 +97,34 @@ impl PullSecrets {
         let mut seen = HashSet::new();
         for name in names.iter().filter(|name| !name.is_empty() && seen.insert(name.as_str())) {
             match facts.secrets.get(name) {
-                Some(Visible::Seen(Some(secret))) => match inspect(secret) {
-                    Contents::Usable(entries) => {
-                        self.keyring.add(&Source::Secret(name.clone()), &entries);
-                        if let Some(place) = password_location(secret) {
-                            let place = where_it_is(&place);
-                            if entries.is_empty() {
-                                let name = escape(name);
-                                self.stored = Some(format!("secret \"{name}\" holds no user name and password: {place}"));
+                Some(Visible::Seen(Some(secret))) => {
+                    let opened = secret.open();
+                    match &opened.contents {
+                        Contents::Usable(entries) => {
+                            if self.keyring.is_empty() {
+                                self.keyring = Arc::clone(&opened.keyring);
+                            } else {
+                                Arc::make_mut(&mut self.keyring).add(&Source::Secret(name.clone()), entries);
                             }
-                            self.elsewhere.insert(name.clone(), place);
+                            if let Some(place) = &opened.password_location {
+                                let place = where_it_is(place);
+                                if entries.is_empty() {
+                                    let name = escape(name);
+                                    self.stored = Some(format!("secret \"{name}\" holds no user name and password: {place}"));
+                                }
+                                self.elsewhere.insert(name.clone(), place);
+                            }
+                            self.read.push(name.clone());
                         }
-                        self.read.push(name.clone());
+                        Contents::WrongType { kind } => self.notes.push(SecretNote::WrongType {
+                            name: name.clone(),
+                            kind: kind.clone(),
+                        }),
+                        Contents::Malformed(error) => {
+                            self.malformed.get_or_insert_with(|| (name.clone(), error.clone()));
+                        }
                     }
-                    Contents::WrongType { kind } => self.notes.push(SecretNote::WrongType {
-                        name: name.clone(),
-                        kind,
-                    }),
-                    Contents::Malformed(error) => {
-                        self.malformed.get_or_insert((name.clone(), error));
-                    }
-                },
+                }
                 Some(Visible::Seen(None)) | None => {
                     if !facts.complete {
                         self.notes.push(SecretNote::NotGiven { name: name.clone() });

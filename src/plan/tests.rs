@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::cluster::{Namespace, ServiceAccount, Visible};
-use crate::credentials::{Hidden, PullSecret};
+use crate::credentials::{Hidden, PullSecret, ReadOnce};
 use crate::image::Digest;
 use crate::runtime::content::{Body, Content, IndexEntry, Unpack};
 use crate::runtime::kubelet::{Attempt, Attempts};
@@ -58,6 +58,7 @@ fn with_secret(mut facts: Facts, name: &str, kind: &str, data: &str) -> Facts {
         kind: kind.to_owned(),
         data: Hidden::new(data),
         version: "1".to_owned(),
+        opened: ReadOnce::default(),
     };
     facts.secrets.insert(name.to_owned(), Visible::Seen(Some(secret)));
     facts

@@ -9,7 +9,7 @@ use crate::run::{Deed, End, Row, Run};
 use crate::server::Registries;
 use futures_util::future::join_all;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
-use pullgate::credentials::{Contents, Hidden, Keyring, PullSecret, Source, data_key, inspect};
+use pullgate::credentials::{Contents, Hidden, Keyring, PullSecret, ReadOnce, Source, data_key, inspect};
 use pullgate::image::Reference;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -331,6 +331,7 @@ fn logins(case: &Case, registries: &Registries, reference: &Reference) -> Vec<Lo
             kind: kind.to_owned(),
             data: Hidden::new(String::from_utf8(data).unwrap()),
             version: String::new(),
+            opened: ReadOnce::default(),
         };
         match inspect(&secret) {
             Contents::Usable(entries) => keyring.add(&Source::Secret(name.to_owned()), &entries),

@@ -262,6 +262,46 @@ fn check_and_pin_take_the_name_that_the_set_gives() {
     }
 }
 
+// A disk that is full: here no file may grow at all, which ends a write in the same way (an error, after part of the text at best).
+#[test]
+fn pin_on_a_full_disk_leaves_the_file_as_it_was() {
+    let (_runtime, server) = registry();
+    let before = deployment(&format!("{}/team/app:1", server.host()));
+    let folder = folder(&[("a.yaml", before.clone())]);
+    let plain = pullgate();
+    let pin = |limits: &str| {
+        let mut limited = Command::new("sh");
+        limited
+            .args(["-c", &format!("{limits} exec \"$0\" \"$@\"")])
+            .arg(plain.get_program());
+        for (name, value) in plain.get_envs() {
+            match value {
+                Some(value) => limited.env(name, value),
+                None => limited.env_remove(name),
+            };
+        }
+        limited
+            .current_dir(folder.path())
+            .env("PULLGATE_CONFIG", folder.path().join("settings.json"))
+            .args(["pin", "--write", "-f", "a.yaml"])
+            .output()
+            .unwrap()
+    };
+    let now = || std::fs::read_to_string(folder.path().join("a.yaml")).unwrap();
+    let output = pin("trap '' XFSZ; ulimit -f 0;");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("a.yaml") && said.contains("File too large"), "{said}");
+    assert_eq!(now(), before);
+    let names: Vec<_> = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(names.len(), 2, "nothing is left beside it: {names:?}");
+    assert_eq!(pin("").status.code(), Some(0));
+    assert!(now().contains(":1@sha256:"), "{}", now());
+}
+
 // What a Template says of its parameters is a default: whoever processes it may say something else.
 #[test]
 fn check_and_pin_take_the_defaults_of_a_template() {

@@ -2,7 +2,7 @@
 //! after the kubelet's own source (`pkg/credentialprovider/keyring.go`) and has nothing of the product's.
 
 use pullgate::cluster::{Facts, Namespace as Labels, Object, ServiceAccount, Visible};
-use pullgate::credentials::{Hidden, PullSecret};
+use pullgate::credentials::{Hidden, PullSecret, ReadOnce};
 use pullgate::workload::Node;
 use serde_json::json;
 use std::cell::RefCell;
@@ -114,6 +114,7 @@ impl Secret {
             kind: kind.to_owned(),
             data: Hidden::new(data),
             version: self.version.to_string(),
+            opened: ReadOnce::default(),
         }
     }
 }
