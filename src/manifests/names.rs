@@ -164,6 +164,13 @@ impl Names {
             return vec![ImageUse { later, ..image }];
         }
         let each = renamed.into_iter().map(|later| match later {
+            // A patch of its own, or an entry that changes nothing: the name is written here.
+            Later::Named {
+                name, otherwise: None, ..
+            } if name == image.image => ImageUse {
+                later: self.further(site, &name, parameters).map(Box::new),
+                ..image.clone()
+            },
             Later::Named { name, by, otherwise } => {
                 // Another tool may have to fill in what kustomize writes.
                 let further = self.further(site, &name, parameters);

@@ -7,6 +7,7 @@ use crate::image::{Digest, escape};
 use crate::manifests::{Text, replace};
 use crate::pin::Outcome;
 use crate::report::diff::unified;
+use crate::report::plain;
 use crate::verdict::message::{explain_in_full, shown};
 use crate::verdict::{Cause, Finding, Judgement};
 use crate::yaml::{self, Addition, Change, Document, Edit, Edited, Mismatch, value_at};
@@ -315,7 +316,7 @@ fn said(text: &Text, pin: &Pin<'_>) -> String {
 
 /// `k8s/api.yaml:23`
 fn place(file: &str, line: usize) -> String {
-    format!("{}:{line}", escape(file))
+    format!("{}:{line}", escape(plain(file)))
 }
 
 /// Adds findings below a note.

@@ -345,6 +345,24 @@ fn overlays_work_on_what_their_bases_leave() {
 }
 
 #[test]
+fn a_patch_is_where_its_own_name_is_written() {
+    for (kind, takes) in [("Component", "components"), ("Kustomization", "resources")] {
+        let resources = if kind == "Component" { "" } else { "resources: [../base]\n" };
+        let patch = format!("kind: {kind}\n{resources}patches: [{{path: patch.yaml}}]\n");
+        let base = if kind == "Component" { "resources: [../base]\n" } else { "" };
+        let top = format!("{base}{takes}: [../part]\n");
+        let found = texts(&[
+            ("base/kustomization.yaml", "resources: [app.yaml]\n"),
+            ("base/app.yaml", &deployment("app:1")),
+            ("part/kustomization.yaml", &patch),
+            ("part/patch.yaml", &deployment("app:2")),
+            ("prod/kustomization.yaml", &top),
+        ]);
+        assert_eq!(found, ["app:1 -> app:2", "app:2"], "{kind}");
+    }
+}
+
+#[test]
 fn patches_and_replacements_name_it_too() {
     let app = deployment("app");
     let strategic = "resources: [a.yaml]\npatches:\n- patch: |\n    apiVersion: apps/v1\n    kind: Deployment\n    metadata: {name: app}\n    spec: {template: {spec: {containers: [{name: app, image: reg.example/p:1}]}}}\n";
