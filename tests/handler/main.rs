@@ -223,6 +223,19 @@ fn what_is_no_review_gets_a_400_a_sentence_and_a_count() {
 }
 
 #[test]
+fn kinds_that_are_sent_and_not_known_are_allowed_and_counted() {
+    let mut widget = review(&json!({"apiVersion": "acme.example/v1", "kind": "Widget", "metadata": {"name": "w"}}));
+    widget["request"]["kind"] = json!({"group": "acme.example", "version": "v1", "kind": "Widget"});
+    for _ in 0..2 {
+        assert_eq!(response(&ask(widget.to_string()))["allowed"], true);
+    }
+    let counted = HANDLER.1.encode();
+    let line = "pullgate_unknown_kinds_total{group=\"acme.example\",kind=\"Widget\"} 2\n";
+    assert!(counted.contains(line), "{counted}");
+    assert!(!HANDLER.1.unknown_kind("acme.example", "Widget"), "it was said at the first");
+}
+
+#[test]
 fn however_deep_an_object_nests_its_images_are_judged() {
     let deep = "[".repeat(5000) + &"]".repeat(5000);
     let mut pod = pod(&["Not/A:Name"]);
