@@ -10,7 +10,7 @@ use crate::ask::{Ask, Missing, Question};
 use crate::cluster::{Facts, Object, Visible};
 use crate::credentials::node::{NodeCredentials, Provided, Wanted};
 use crate::image::Reference;
-use crate::plan::{self, Check, Next, Plan, Settings, decide, doubts, hints, offer};
+use crate::plan::{self, Check, Next, Plan, Settings, decide, denied, doubts, hints, offer};
 use crate::policy::{Circumstances, Matching, Policies, Requester};
 use crate::runtime::kubelet::Attempts;
 use crate::verdict::Judgement;
@@ -55,6 +55,8 @@ pub enum About {
     NodeCredentials(Vec<Wanted>),
     /// What comes of these pulls.
     Pulls(Arc<[Check]>),
+    /// The same of those that a denial rests on, without what was remembered longer than a denial may rest on it (contract 6).
+    Confirm(Arc<[Check]>),
     /// Whether these images are there; for a better fix only.
     Elsewhere(Arc<[Check]>),
 }
@@ -67,7 +69,7 @@ impl Hash for About {
             Self::Facts | Self::Owner(_) => 0,
             Self::Again(objects) => objects.len(),
             Self::NodeCredentials(wanted) => wanted.len(),
-            Self::Pulls(checks) | Self::Elsewhere(checks) => checks.len(),
+            Self::Pulls(checks) | Self::Confirm(checks) | Self::Elsewhere(checks) => checks.len(),
         };
         length.hash(state);
     }
@@ -82,7 +84,7 @@ pub enum Fact {
     Owner(Visible<Owner>),
     /// To [`About::NodeCredentials`].
     NodeCredentials(Arc<[(Wanted, Provided)]>),
-    /// To [`About::Pulls`] and [`About::Elsewhere`], in the order of the checks.
+    /// To [`About::Pulls`], [`About::Confirm`] and [`About::Elsewhere`], in the order of the checks.
     Pulls(Arc<[Arc<Attempts>]>),
     /// No answer came in time.
     Late,
@@ -124,8 +126,9 @@ pub fn review(case: &Case<'_>, ask: &mut Ask<'_, About>) -> Result<Answer, Missi
         };
         let matching = plan::matching(workload, &facts, policies, requester, &kinds, circumstances);
         let mut plan = plan::plan_with(workload, &facts, settings, &NodeCredentials::default(), &matching);
-        if let Some(node) = node_credentials(&plan, ask)? {
-            plan = plan::plan_with(workload, &facts, settings, &node, &matching);
+        let node = node_credentials(&plan, ask)?;
+        if let Some(node) = &node {
+            plan = plan::plan_with(workload, &facts, settings, node, &matching);
         }
         let mut outcomes = pulls(&plan.checks, About::Pulls, ask)?;
         if plan::every_build(&mut plan, &outcomes) {
@@ -144,6 +147,17 @@ pub fn review(case: &Case<'_>, ask: &mut Ask<'_, About>) -> Result<Answer, Missi
                 facts = fresh;
                 continue;
             }
+        }
+        if confirm(&plan, &judgements, &mut outcomes, ask)? {
+            plan = plan::plan_with(
+                workload,
+                &facts,
+                settings,
+                node.as_ref().unwrap_or(&NodeCredentials::default()),
+                &matching,
+            );
+            plan::every_build(&mut plan, &outcomes);
+            judgements = decide(&mut plan, &outcomes);
         }
         for (judgement, before) in judgements.iter_mut().zip(before) {
             judgement.keep_doubt(before, NOT_CONFIRMED);
@@ -192,6 +206,30 @@ fn node_credentials(plan: &Plan<'_>, ask: &mut Ask<'_, About>) -> Result<Option<
         }
     }
     Ok(any.then_some(node))
+}
+
+/// Asks once more for what denials rest on; whether anything else came of it. What is remembered of a tag serves for a minute, but whoever
+/// is denied repairs it and tries again at once.
+fn confirm(
+    plan: &Plan<'_>,
+    judgements: &[Judgement],
+    outcomes: &mut Arc<[Arc<Attempts>]>,
+    ask: &mut Ask<'_, About>,
+) -> Result<bool, Missing> {
+    let denied: Vec<usize> = denied(plan, judgements).into_iter().collect();
+    let checks: Vec<Check> = denied.iter().filter_map(|at| plan.checks.get(*at)).cloned().collect();
+    let fresh = pulls(&checks, About::Confirm, ask)?;
+    let mut all = outcomes.to_vec();
+    for (at, fresh) in denied.into_iter().zip(fresh.iter()) {
+        if let Some(outcome) = all.get_mut(at) {
+            outcome.clone_from(fresh);
+        }
+    }
+    let differs = all[..] != outcomes[..];
+    if differs {
+        *outcomes = all.into();
+    }
+    Ok(differs)
 }
 
 fn pulls(checks: &[Check], about: fn(Arc<[Check]>) -> About, ask: &mut Ask<'_, About>) -> Result<Arc<[Arc<Attempts>]>, Missing> {

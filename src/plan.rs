@@ -15,7 +15,7 @@ mod settled;
 
 pub use builds::every_build;
 pub use check::{Check, Offer};
-pub use decide::{decide, doubts};
+pub use decide::{decide, denied, doubts};
 pub use hints::{hints, offer};
 pub use pools::NodePool;
 

@@ -35,7 +35,7 @@ pub use proxy::Proxy;
 pub use queue::{on_behalf_of, share};
 pub use section::{Image, Row, Section};
 pub use show::show;
-pub use wire::{Stale, Wire};
+pub use wire::{Since, Stale, Wire};
 
 use crate::limits;
 use crate::net::Reach;

@@ -50,6 +50,7 @@ struct Sources<'a> {
     engine: &'a Engine,
     cluster: &'a Cluster,
     workload: &'a Workload,
+    begun: Instant,
     deadline: Instant,
     /// As they were read last; `None` where they must be waited for.
     facts: Mutex<Option<Arc<Facts>>>,
@@ -178,6 +179,7 @@ impl Gate {
             cluster: &self.cluster,
             workload,
             deadline,
+            begun: Instant::now(),
             facts: Mutex::new(review.facts),
             waited: AtomicBool::new(false),
             recalled: Mutex::default(),
@@ -238,6 +240,11 @@ impl Sources<'_> {
                 Fact::NodeCredentials(given.into())
             }
             About::Pulls(checks) => self.pulls(about, checks, deadline).await,
+            About::Confirm(checks) => {
+                let namespace = Arc::from(namespace);
+                let confirmed = engine.registry.confirm(checks, self.begun, deadline);
+                Fact::Pulls(on_behalf_of(namespace, confirmed).await.into())
+            }
             About::Elsewhere(checks) => {
                 // It may not take long.
                 let until = deadline.min(Instant::now() + limits::ELSEWHERE);
@@ -277,7 +284,7 @@ impl Recall<About> for Sources<'_> {
                 Some(Fact::Owner(owner.now_or_never()?))
             }
             // To be read again.
-            About::Again(_) => None,
+            About::Again(_) | About::Confirm(_) => None,
             About::NodeCredentials(_) => self.engine.providers.are_none().then(|| Fact::NodeCredentials(Arc::new([]))),
             About::Pulls(checks) | About::Elsewhere(checks) => {
                 let recalled = self.engine.registry.recall(checks);

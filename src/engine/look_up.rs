@@ -275,6 +275,56 @@ impl LookUps {
             .collect()
     }
 
+    /// Asks `checks` for a review that `begun` then, without what memory has from well before, but for what cannot change: a tag's digest is
+    /// remembered for longer than a denial may rest on it.
+    pub async fn confirm(&self, checks: &[Check], begun: Instant, deadline: Instant) -> Vec<Arc<Attempts>> {
+        let until = deadline.min(Instant::now() + self.limit);
+        // A loop, since the compiler takes no closure over borrowed checks for one that may be sent.
+        let mut look_ups = Vec::new();
+        for (at, check) in checks.iter().enumerate().take(limits::LOOK_UPS_PER_OBJECT) {
+            look_ups.push(async move {
+                let registry = check.reference.registry();
+                let pull = async {
+                    let pod = self.pod(check).await;
+                    let (attempts, _) = drive(&self.wire.without_older(begun), until, |net| explained(&pod, net)).await;
+                    self.or_stale(&pod, attempts)
+                };
+                let bounded = tokio::time::timeout_at(deadline, AssertUnwindSafe(pull).catch_unwind());
+                let attempts = match bounded.await {
+                    Ok(Ok(attempts)) => attempts,
+                    Ok(Err(_panic)) => self.panicked(registry),
+                    // The nodes' settings could not be read in time.
+                    Err(_) => unasked(registry, None),
+                };
+                (at, Arc::new(attempts))
+            });
+        }
+        let mut confirmed: Vec<Arc<Attempts>> = checks
+            .iter()
+            .map(|check| Arc::new(unasked(check.reference.registry(), None)))
+            .collect();
+        let mut room = Recalled {
+            known: Vec::new(),
+            pods: Vec::new(),
+            room: limits::FOUND_PER_OBJECT,
+        };
+        let mut pulls = futures_util::stream::iter(look_ups).buffer_unordered(limits::LOOK_UPS_AT_ONCE);
+        while let Some((at, attempts)) = pulls.next().await {
+            if let (Some(place), Some(check)) = (confirmed.get_mut(at), checks.get(at)) {
+                self.latest.invalidate(&Key::of(check));
+                *place = room.within(attempts, check.reference.registry());
+            }
+        }
+        drop(pulls);
+        confirmed
+    }
+
+    fn panicked(&self, registry: &str) -> Attempts {
+        self.metrics.panicked();
+        tracing::error!("a registry look-up panicked; its image is judged as unknown");
+        Attempts::ended(Evidence::Internal, registry)
+    }
+
     /// The registry of the pull that is under way for the longest, and for how long.
     pub fn slowest(&self) -> Option<(String, Duration)> {
         let flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
@@ -349,11 +399,7 @@ impl LookUps {
         let task = tokio::spawn(on_behalf_of(share(), async move {
             let pulled = AssertUnwindSafe(this.pull(&own)).catch_unwind().await;
             this.flights.lock().unwrap_or_else(PoisonError::into_inner).remove(&own);
-            pulled.unwrap_or_else(|_panic| {
-                this.metrics.panicked();
-                tracing::error!("a registry look-up panicked; its image is judged as unknown");
-                Attempts::ended(Evidence::Internal, own.reference.registry())
-            })
+            pulled.unwrap_or_else(|_panic| this.panicked(own.reference.registry()))
         }));
         let registry = pod.reference.registry().to_owned();
         let flight = async move {

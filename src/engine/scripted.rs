@@ -193,7 +193,7 @@ impl Recall<About> for Script<'_> {
             About::Facts | About::Again(_) => Fact::Facts(Arc::clone(&self.facts)),
             About::Owner(reference) => Fact::Owner(Visible::Seen(self.owners.existing.get(&reference.kind).cloned())),
             About::NodeCredentials(_) => Fact::NodeCredentials(Arc::new([])),
-            About::Pulls(checks) => Fact::Pulls(
+            About::Pulls(checks) | About::Confirm(checks) => Fact::Pulls(
                 checks
                     .iter()
                     .map(|check| Arc::new(answered(check, self.simulation)))

@@ -13,6 +13,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 /// A registry that wants a password, and a cluster whose secret comes to light when it is looked for again.
+#[expect(clippy::struct_excessive_bools, reason = "each is a case of its own")]
 struct Cluster {
     labels: Vec<(String, String)>,
     comes: bool,
@@ -20,6 +21,8 @@ struct Cluster {
     silent: bool,
     /// The secret is cut off, nothing asks for a password, and when it is read again nothing comes.
     malformed: bool,
+    /// When the registry is asked again, it wants no password any more.
+    opens: bool,
     asked: RefCell<Vec<String>>,
 }
 
@@ -31,6 +34,7 @@ impl Cluster {
             comes,
             silent: false,
             malformed: false,
+            opens: false,
             asked: RefCell::default(),
         }
     }
@@ -83,15 +87,16 @@ impl Recall<About> for Cluster {
                 (format!("again {objects:?}"), fact)
             }
             About::NodeCredentials(_) => ("node credentials".to_owned(), Fact::NodeCredentials(Arc::new([]))),
-            About::Pulls(checks) => {
+            About::Pulls(checks) | About::Confirm(checks) => {
+                let confirms = matches!(about, About::Confirm(_));
                 let outcome = |check: &Check| match check.credentials.len() {
-                    _ if self.malformed => Attempts::default(),
+                    _ if self.malformed || confirms && self.opens => Attempts::default(),
                     0 => Attempts::ended(Evidence::AuthenticationRequired { at: AuthStage::Basic }, "reg.example"),
                     _ => Attempts::default(),
                 };
                 let with: Vec<usize> = checks.iter().map(|check| check.credentials.len()).collect();
                 (
-                    format!("pulls with {with:?}"),
+                    format!("{} with {with:?}", if confirms { "confirms" } else { "pulls" }),
                     Fact::Pulls(checks.iter().map(outcome).map(Arc::new).collect()),
                 )
             }
@@ -169,6 +174,21 @@ fn what_stays_missing_is_looked_for_once() {
         .filter(|asked| asked.starts_with("again"))
         .count();
     assert_eq!(again, 1);
+}
+
+#[test]
+fn before_a_denial_the_registry_is_asked_once_more() {
+    for opens in [false, true] {
+        let cluster = Cluster {
+            opens,
+            ..Cluster::new(&[], false)
+        };
+        let verdict = reviewed(&cluster).images[0].judgement.verdict;
+        assert_eq!(verdict, if opens { Verdict::Allow } else { Verdict::Deny });
+        let asked = cluster.asked.borrow();
+        assert_eq!(asked.last().map(String::as_str), Some("confirms with [0]"));
+        assert_eq!(asked.iter().filter(|asked| asked.starts_with("confirms")).count(), 1);
+    }
 }
 
 #[test]

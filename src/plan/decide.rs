@@ -13,7 +13,7 @@ use crate::verdict::case::{Case, Naming, SecretNote, Tried};
 use crate::verdict::judge::judge;
 use crate::verdict::platforms::Audience;
 use crate::verdict::size::{Bytes, Limit};
-use crate::verdict::{Cause, Decision, Finding, Verdict};
+use crate::verdict::{Cause, Decision, Finding, Outlook, Verdict};
 use crate::workload::pod::PodKind;
 use std::borrow::Borrow;
 use std::collections::BTreeSet;
@@ -219,6 +219,23 @@ pub fn doubts(plan: &Plan<'_>, judgements: &[Judgement], facts: &Facts) -> BTree
         objects.insert(Object::Namespace);
     }
     objects
+}
+
+/// The checks on whose outcomes a denial rests. What a policy says of names needs no registry, and where nothing is known (which a policy may
+/// deny too) asking once more shows nothing.
+pub fn denied(plan: &Plan<'_>, judgements: &[Judgement]) -> BTreeSet<usize> {
+    let images = plan.images.iter().zip(judgements);
+    let denied = images.filter_map(|(planned, judgement)| match &planned.next {
+        Next::Ask { check, .. } => {
+            let mut ruled = judgement.ruled();
+            let rests = |finding: &Finding| !matches!(finding.outlook, Outlook::Unknown | Outlook::NotAllowed);
+            ruled
+                .any(|(finding, decision)| decision.verdict == Verdict::Deny && rests(finding))
+                .then_some(*check)
+        }
+        Next::PassedOver | Next::Later | Next::Settled(_) => None,
+    });
+    denied.collect()
 }
 
 fn lacks_a_secret(next: &Next) -> bool {

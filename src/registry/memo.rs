@@ -34,7 +34,7 @@ const CONTENT: Duration = Duration::from_hours(6);
 /// How long what an answer said of the pull quota is news: others pull meanwhile, and the window moves on.
 const QUOTA: Duration = TAG;
 /// Not found and refused: long enough for a burst, short enough for a push that follows.
-const SETTLED: Duration = Duration::from_secs(2);
+pub(super) const SETTLED: Duration = Duration::from_secs(2);
 /// Faults, and errors of servers.
 const DOWN: Duration = Duration::from_secs(5);
 /// That a loopback host speaks no TLS.
@@ -52,6 +52,8 @@ fn wait(retry_after: Option<Duration>) -> Duration {
 pub(super) enum Age {
     /// As old as its kind allows.
     Fresh,
+    /// Given since then, unless it cannot have changed (content by digest, and who was shown it).
+    Since(Instant),
     /// As old as the settings allow while a registry is down.
     Stale,
 }
@@ -175,8 +177,12 @@ impl Memo {
     pub(super) fn recall(&self, request: &Request, age: Age) -> Option<Answer> {
         let now = self.clock.now();
         let told = self.answers.read(self.answers.name(&Named(request)), |kept| {
-            let latest = kept.is_fresh(now).then(|| kept.as_of(request, &self.words, now)).flatten();
-            if age == Age::Fresh || latest.as_ref().is_some_and(|latest| !is_down(request, latest)) {
+            let counts = match age {
+                Age::Fresh | Age::Stale => kept.is_fresh(now),
+                Age::Since(since) => kept.is_fresh(now) && kept.age(now) <= since.elapsed(),
+            };
+            let latest = counts.then(|| kept.as_of(request, &self.words, now)).flatten();
+            if age != Age::Stale || latest.as_ref().is_some_and(|latest| !is_down(request, latest)) {
                 return latest;
             }
             match kept.last_good(request, &self.words) {
@@ -199,7 +205,7 @@ impl Memo {
     pub(super) fn content(&self, request: &Request, age: Age) -> Option<Arc<Response>> {
         let name = self.contents.name(&ContentKey::of(request));
         let longest = match age {
-            Age::Fresh => CONTENT,
+            Age::Fresh | Age::Since(_) => CONTENT,
             Age::Stale => CONTENT.max(self.max_stale),
         };
         let now = self.clock.now();
@@ -218,7 +224,7 @@ impl Memo {
         let name = self.proofs.name(&Proof::of(request, bare(&request.path)));
         let at = self.proofs.read(name, |at| *at)?;
         let longest = match age {
-            Age::Fresh => DIGEST,
+            Age::Fresh | Age::Since(_) => DIGEST,
             Age::Stale => DIGEST.max(self.max_stale),
         };
         (self.clock.now().since(at) < longest).then_some(at)
@@ -230,6 +236,8 @@ impl Memo {
         let (response, until) = self.challenges.read(name, Clone::clone)?;
         let holds = match age {
             Age::Fresh => Instant::now() < until,
+            // When it was given is not known.
+            Age::Since(_) => false,
             Age::Stale => true,
         };
         holds.then_some(Answer::Response(response))

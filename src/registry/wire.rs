@@ -6,7 +6,7 @@
 use super::clients::Factory;
 use super::exchange::{Exchange, Exchanged, Secrets, asked, internal};
 use super::instead::{Instead, beyond, instead, shown_by};
-use super::memo::{Age, Looked, Memo};
+use super::memo::{Age, Looked, Memo, SETTLED};
 use super::pools::{NodeLogins, Pools};
 use super::queue::{on_behalf_of, share};
 use super::trust::Trusts;
@@ -33,6 +33,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 /// The way to all registries. Cheap to clone.
 #[derive(Clone)]
@@ -61,6 +62,9 @@ struct Inner {
 /// The remembered answers, with old good ones where a registry is down: for replaying a pull that failed because of that.
 #[derive(Debug, Clone, Copy)]
 pub struct Stale<'a>(&'a Wire);
+
+/// The wire without remembered answers from before a time.
+pub struct Since<'a>(&'a Wire, Instant);
 
 impl Wire {
     /// Builds the HTTP clients and reads the `hosts.toml` tree once. Fails with a sentence when no trust roots can be loaded, and with a
@@ -138,6 +142,11 @@ impl Wire {
     pub fn stale(&self) -> Stale<'_> {
         Stale(self)
     }
+
+    /// Without what would be forgotten by `now` if it were a refusal, but for what cannot change.
+    pub fn without_older(&self, now: Instant) -> Since<'_> {
+        Since(self, now.checked_sub(SETTLED).unwrap_or(now))
+    }
 }
 
 impl Recall<Request> for Wire {
@@ -157,7 +166,20 @@ impl Recall<Request> for Stale<'_> {
 
 impl Source<Request> for Wire {
     async fn fetch(&self, request: Request) -> (Request, Answer) {
-        let answer = self.0.answer(&request).await;
+        let answer = self.0.answer(&request, Age::Fresh).await;
+        (request, answer)
+    }
+}
+
+impl Recall<Request> for Since<'_> {
+    fn recall(&self, request: &Request) -> Option<Answer> {
+        self.0.0.known(request, Age::Since(self.1))
+    }
+}
+
+impl Source<Request> for Since<'_> {
+    async fn fetch(&self, request: Request) -> (Request, Answer) {
+        let answer = self.0.0.answer(&request, Age::Since(self.1)).await;
         (request, answer)
     }
 }
@@ -196,12 +218,12 @@ impl Inner {
     }
 
     /// The answer to a request: from memory, or from a task that all who want the answer share. A caller that goes away does not end it.
-    fn answer<'a>(self: &'a Arc<Self>, request: &'a Request) -> BoxFuture<'a, Answer> {
+    fn answer<'a>(self: &'a Arc<Self>, request: &'a Request, age: Age) -> BoxFuture<'a, Answer> {
         let waiting = async move {
             let (flight, result) = {
                 let mut flights = self.flights();
                 // Checked while no flight can end, so that the answer of one that just ended is here.
-                if let Some(answer) = self.known(request, Age::Fresh) {
+                if let Some(answer) = self.known(request, age) {
                     self.counts(request, CacheResult::Hit);
                     return answer;
                 }
@@ -209,7 +231,7 @@ impl Inner {
                     (flight.clone(), CacheResult::Joined)
                 } else {
                     let (inner, asked) = (Arc::clone(self), request.clone());
-                    let work = async move { inner.get(&asked).await };
+                    let work = async move { inner.get(&asked, age).await };
                     (self.take_off(request, &mut flights, work), CacheResult::Miss)
                 }
             };
@@ -261,11 +283,8 @@ impl Inner {
     }
 
     /// Gets an answer that is not known.
-    async fn get(self: &Arc<Self>, request: &Request) -> Answer {
-        let looked = Looked {
-            memo: &self.memo,
-            age: Age::Fresh,
-        };
+    async fn get(self: &Arc<Self>, request: &Request, age: Age) -> Answer {
+        let looked = Looked { memo: &self.memo, age };
         let mut first = None;
         loop {
             match instead(request, &looked, first.as_ref()) {
@@ -273,7 +292,7 @@ impl Inner {
                     self.memo.prove_config(request, &answer);
                     return answer;
                 }
-                Instead::First(other) if first.is_none() => first = Some(self.answer(&other).await),
+                Instead::First(other) if first.is_none() => first = Some(self.answer(&other, age).await),
                 Instead::First(_) | Instead::Send => break,
             }
         }
@@ -282,7 +301,7 @@ impl Inner {
         }
         let answer = self.exchange(request).await;
         let answer = match beyond(request, &answer) {
-            Some(asked) => shown_by(&answer, &self.answer(&asked).await),
+            Some(asked) => shown_by(&answer, &self.answer(&asked, age).await),
             None => answer,
         };
         self.memo.keep(request, &answer);
@@ -377,7 +396,7 @@ impl Inner {
         }
         // The rule for token servers was held when it was first asked for.
         let request = token_request(key, of.trust, of.agent).map_err(|_| forbidden(key))?;
-        let answer = self.answer(&request).await;
+        let answer = self.answer(&request, Age::Fresh).await;
         self.vault.token(key).ok_or(answer)
     }
 

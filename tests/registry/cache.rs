@@ -3,6 +3,7 @@
 use crate::faulty::{Faulty, Manner, Reply};
 use crate::sample::{error, good, image};
 use crate::support::*;
+use pullgate::runtime::kubelet::Attempts;
 use pullgate::runtime::outcome::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -130,6 +131,46 @@ async fn content_is_read_once() {
         .unwrap();
     assert_eq!(first, second);
     assert_eq!(server.lines(), ["HEAD /v2/team/app/manifests/stable"]);
+}
+
+/// Found by the simulation (seed 1000200): a tag that was pushed again was denied for what it had been, for up to a minute.
+#[tokio::test]
+async fn a_denial_rests_on_no_old_answer() {
+    let (before, after) = (image("arm64"), image("amd64"));
+    let (pushed, open) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (is_pushed, is_open) = (Arc::clone(&pushed), Arc::clone(&open));
+    let server = Faulty::start(move |seen| {
+        if !is_open.load(Ordering::SeqCst) && seen.path.contains("/private/") {
+            return error(401, "UNAUTHORIZED", "log in").header("WWW-Authenticate", "Basic realm=\"here\"");
+        }
+        let mut seen = seen.clone();
+        seen.path = seen.path.replace("/private/", "/team/");
+        good(if is_pushed.load(Ordering::SeqCst) { &after } else { &before }, &seen)
+    })
+    .await;
+    let (registry, _) = room(settings());
+    let checks = ["team", "private"].map(|path| check(&format!("{}/{path}/app:1", server.host()), &[]));
+    let first = registry.gather(&checks, soon()).await;
+    let of = |attempts: &Attempts| attempts.attempts[0].result.as_ref().map(|facts| facts.digest.clone()).ok();
+    assert!(of(&first[0]).is_some() && of(&first[1]).is_none());
+    // At the time at which refusals from now would be forgotten.
+    let begun = tokio::time::Instant::now() + Duration::from_secs(2);
+    pushed.store(true, Ordering::SeqCst);
+    open.store(true, Ordering::SeqCst);
+    let remembered = registry.gather(&checks, soon()).await;
+    assert_eq!(of(&remembered[0]), of(&first[0]));
+    let confirmed = registry.confirm(&checks, begun, soon()).await;
+    assert!(of(&confirmed[0]).is_some() && of(&confirmed[0]) != of(&first[0]));
+    assert_eq!(of(&confirmed[1]), of(&confirmed[0]));
+    let now = registry.gather(&checks, soon()).await;
+    assert_eq!(of(&now[0]), of(&confirmed[0]), "what was confirmed is remembered");
+    server.forget();
+    registry.confirm(&checks, tokio::time::Instant::now(), soon()).await;
+    assert!(
+        server.lines().is_empty(),
+        "what was just answered is not asked again: {:?}",
+        server.lines()
+    );
 }
 
 #[tokio::test]

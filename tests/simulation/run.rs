@@ -346,6 +346,7 @@ impl Simulation {
             simulation: self,
             process,
             review: &applied.review,
+            begun: Instant::now(),
             deadline,
             facts: Mutex::new(facts),
             recalled: Mutex::default(),
@@ -446,6 +447,7 @@ struct Sources<'a> {
     simulation: &'a Simulation,
     process: &'a Process,
     review: &'a Review,
+    begun: Instant,
     deadline: Instant,
     facts: Mutex<Arc<Facts>>,
     recalled: Mutex<HashMap<About, Recalled>>,
@@ -482,7 +484,7 @@ impl Recall<About> for Sources<'_> {
                 }
                 all
             }
-            About::Again(_) | About::Owner(_) => Recall::<About>::recall(&Nothing, about),
+            About::Again(_) | About::Confirm(_) | About::Owner(_) => Recall::<About>::recall(&Nothing, about),
         }
     }
 }
@@ -498,6 +500,11 @@ impl Source<About> for Sources<'_> {
                 Fact::Facts(Arc::clone(&facts))
             }
             About::Pulls(checks) => self.pulls(&about, checks, self.deadline).await,
+            About::Confirm(checks) => {
+                let namespace = Arc::from(crate::cluster::NAMESPACES[self.review.namespace]);
+                let confirmed = self.process.engine.registry.confirm(checks, self.begun, self.deadline);
+                Fact::Pulls(registry::on_behalf_of(namespace, confirmed).await.into())
+            }
             About::Elsewhere(checks) => {
                 let until = self.deadline.min(Instant::now() + Duration::from_millis(1500));
                 self.pulls(&about, checks, until).await

@@ -63,6 +63,10 @@ impl Kept {
         now.since(self.given) < Duration::from_millis(u64::from(self.lives))
     }
 
+    pub(super) fn age(&self, now: Moment) -> Duration {
+        now.since(self.given)
+    }
+
     /// The latest answer as it was given.
     pub(super) fn latest(&self, request: &Request, words: &Words) -> Option<Answer> {
         self.latest.unpack(request, words, true)
