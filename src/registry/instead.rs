@@ -7,7 +7,7 @@
 //! - Content that is requested without authorisation, right after the repository asked the same caller for it: nothing; it would ask again.
 //! - A layer: HEAD; if that fails, or reports another length, GET decides. Its body is not read.
 //! - Content by digest that pullgate has already read: nothing, if this asker was shown the digest within the last minutes with the same
-//!   credential; otherwise HEAD, to prove that the asker may read it.
+//!   credential; otherwise HEAD, to prove that the asker may read it. A config that nobody has read for minutes: HEAD, since it may be gone.
 //! - A request that a runtime sends again after 401, 408, 429 or no answer: nothing; the first answer holds. (The 401 was answered by a
 //!   fresh token or by user name and password: the wire sees to it. A GET is sent once more: a caller that HEAD let in may be let in
 //!   again.)
@@ -33,6 +33,8 @@ pub(super) trait Known {
     fn challenge(&self, request: &Request) -> Option<Answer>;
     /// Whether this asker, with the same authorization, has just been given this content, or been told its digest.
     fn is_shown(&self, request: &Request) -> bool;
+    /// Whether the content of this digest was read lately, by whomever: a clean-up may have removed it since.
+    fn is_recent(&self, request: &Request) -> bool;
 }
 
 /// What to do about a request.
@@ -65,7 +67,10 @@ pub(super) fn instead(request: &Request, known: &dyn Known, first: Option<&Answe
     let stored = match &request.want {
         Want::Blob { .. } => None,
         Want::Manifest { by: Some(_) } | Want::Config { .. } => match known.content(request) {
-            Some(stored) if known.is_shown(request) => return Instead::Answer(Answer::Response(stored)),
+            // A manifest shows that its config may be read, and not that the registry still has it.
+            Some(stored) if known.is_shown(request) && (is_manifest(request) || known.is_recent(request)) => {
+                return Instead::Answer(Answer::Response(stored));
+            }
             Some(stored) => Some(stored),
             None => return Instead::Send,
         },
@@ -153,6 +158,10 @@ pub(super) fn asks_who(request: &Request, response: &Response) -> bool {
     };
     let sent = request.auth.iter().any(|(origin, _)| *origin == response.at.origin);
     response.status == 401 && !sent && response.challenges.iter().any(usable)
+}
+
+fn is_manifest(request: &Request) -> bool {
+    matches!(request.want, Want::Manifest { .. })
 }
 
 /// Whether a HEAD describes the content that is stored.

@@ -219,6 +219,13 @@ impl Memo {
         }
     }
 
+    /// Whether the content of this digest was read lately, whoever asked for it.
+    fn is_recent(&self, request: &Request, age: Age) -> bool {
+        let name = self.contents.name(&ContentKey::of(request));
+        let at = self.contents.read(name, |(_, at)| *at);
+        age == Age::Stale || at.is_some_and(|at| self.clock.now().since(at) < DIGEST)
+    }
+
     /// When this asker was shown what it asks for, by the right that it asks by.
     fn shown(&self, request: &Request, age: Age) -> Option<Moment> {
         let name = self.proofs.name(&Proof::of(request, bare(&request.path)));
@@ -461,6 +468,10 @@ impl Known for Looked<'_> {
 
     fn is_shown(&self, request: &Request) -> bool {
         self.memo.shown(request, self.age).is_some()
+    }
+
+    fn is_recent(&self, request: &Request) -> bool {
+        self.memo.is_recent(request, self.age)
     }
 
     fn challenge(&self, request: &Request) -> Option<Answer> {

@@ -13,6 +13,7 @@ struct Scripted {
     answers: HashMap<Request, Answer>,
     content: Option<Arc<Response>>,
     shown: bool,
+    recent: bool,
     challenge: Option<Answer>,
 }
 
@@ -27,6 +28,10 @@ impl Known for Scripted {
 
     fn is_shown(&self, _: &Request) -> bool {
         self.shown
+    }
+
+    fn is_recent(&self, _: &Request) -> bool {
+        self.recent
     }
 
     fn challenge(&self, _: &Request) -> Option<Answer> {
@@ -280,6 +285,12 @@ fn content_is_shared_after_a_proof() {
         ..response(Method::Get, 200)
     }));
     assert_eq!(says(&config, &known, Some(&head(200))), "GET 200");
+    // Found by the simulation (seed 1000264): a config that had been cleaned up since was not asked for.
+    known.shown = true;
+    assert_eq!(says(&config, &known, None), "First HEAD");
+    assert_eq!(says(&config, &known, Some(&head(404))), "Send");
+    known.recent = true;
+    assert_eq!(says(&config, &known, None), "GET 200");
 }
 
 #[test]
