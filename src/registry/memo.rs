@@ -5,9 +5,11 @@
 
 mod kept;
 mod packed;
+mod weights;
 
-use self::kept::{Clock, Kept, Moment, weight, weight_of_response};
+use self::kept::{Clock, Kept, Moment};
 use self::packed::{Packed, Words};
+use self::weights::{weight, weight_of_response};
 use super::bounded::{Bounded, Weighs};
 use super::exchange::asked;
 use super::instead::{Known, asks_who};

@@ -1,7 +1,7 @@
 //! An answer in few bytes. A registry's own answer is written as bytes: numbers as short as they are, digests as 32 bytes, and what many
 //! answers say (media types, platforms) as one. A manifest of ten layers takes half a kilobyte so, where its values take three.
 
-use super::kept::weight;
+use super::weights::weight;
 use crate::budget::Claim;
 use crate::image::{Digest, Platform};
 use crate::registry::exchange::asked;
