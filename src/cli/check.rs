@@ -291,7 +291,7 @@ async fn check(mut args: Args, verbose: u8) -> anyhow::Result<Done> {
         let end = begun + usual;
         let kinds = Arc::clone(&engine.load().settings.kinds);
         let (_, remarks) = tokio::join!(cluster.wait_synced(end), load_cluster_policies(&cluster, &kinds, &store, end));
-        said.insert(0, taken(&cluster, &store).await);
+        tell(&taken(&cluster, &store).await);
         let inventory = cluster.inventory(&engine.load().settings.kinds, only.as_deref()).await;
         let inventory = inventory.map_err(|why| anyhow::anyhow!("{why}"))?;
         let found = live::judge(&Gate::new(engine, store.clone(), cluster), inventory, &store, usual).await;

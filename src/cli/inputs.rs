@@ -2,7 +2,7 @@
 
 use super::early::Early;
 use super::openshift::Known;
-use super::{engine, policies};
+use super::{engine, policies, tell};
 use crate::cluster::{Cluster, Completeness, Directory};
 use crate::config::project::Project;
 use crate::config::{self, Frontend, Live, PolicyStore, Settings};
@@ -421,7 +421,7 @@ impl Inputs {
             cluster.wait_synced(known),
             load_cluster_policies(&cluster, &kinds, &store, known)
         );
-        said.insert(0, taken(&cluster, &store).await);
+        tell(&taken(&cluster, &store).await);
         // A remark, not an error: the user did not ask for this and cannot fix it.
         said.extend(remarks);
         let cluster = Cluster::layered(directory, cluster);
@@ -465,7 +465,8 @@ impl Inputs {
     }
 }
 
-/// Which cluster it is, how many nodes it has, and which policies count: the first line of what `check --cluster` says.
+/// Which cluster it is, how many nodes it has, and which policies count: the first line of what `check --cluster` says, before it asks any
+/// registry.
 pub(super) async fn taken(cluster: &Cluster, store: &PolicyStore) -> String {
     let unread = cluster.ready().into_iter().find(|readiness| readiness.what == "nodes");
     let unread = unread.and_then(|readiness| {

@@ -1,8 +1,14 @@
 use crate::cli::check::{Args, Done, check};
+use crate::cli::engine;
+use crate::cli::inputs::{load_cluster_policies, taken};
 use crate::cluster::fake::Fake;
+use crate::config::{PolicyStore, Settings};
 use crate::report::json;
+use crate::workload::Kinds;
 use clap::Parser;
 use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::time::Instant;
 
 #[derive(Debug, Parser)]
 struct Only {
@@ -20,14 +26,23 @@ async fn live(fake: &Fake, flags: &[&str]) -> Done {
         .into_iter()
         .chain([kubeconfig.to_str().unwrap()])
         .chain(flags.iter().copied());
-    without_the_cluster(check(Only::try_parse_from(words).unwrap().args, 0).await.unwrap())
+    check(Only::try_parse_from(words).unwrap().args, 0).await.unwrap()
 }
 
-/// What was said after the first line, which names the cluster.
-fn without_the_cluster(mut done: Done) -> Done {
-    let first = done.said.remove(0);
+#[tokio::test]
+async fn the_cluster_its_nodes_and_its_policies_are_named() {
+    let fake = cluster();
+    allow(&fake, &json!({"registries": {"allow": ["r.example/**"]}}));
+    let folder = tempfile::tempdir().unwrap();
+    let kubeconfig = folder.path().join("config");
+    std::fs::write(&kubeconfig, fake.kubeconfig().to_string()).unwrap();
+    let here = engine::connect(Some(kubeconfig), None, &Settings::default()).await.unwrap();
+    let (store, soon) = (PolicyStore::default(), Instant::now() + Duration::from_secs(30));
+    load_cluster_policies(&here, &Kinds::default(), &store, soon).await;
+    here.wait_synced(soon).await;
+    let first = taken(&here, &store).await;
     assert!(first.starts_with("cluster here (http://127.0.0.1:"), "{first}");
-    done
+    assert!(first.contains("node") && first.contains("(Enforce)"), "{first}");
 }
 
 /// Kind, namespace, name, verdict and first cause of each image of the report.
@@ -277,7 +292,7 @@ async fn given_manifests_are_judged_by_the_clusters_policies_too() {
             format!("--kubeconfig={}", kubeconfig.display()),
             format!("--file={}", manifest.display()),
         ]);
-        without_the_cluster(check(Only::try_parse_from(words).unwrap().args, 0).await.unwrap())
+        check(Only::try_parse_from(words).unwrap().args, 0).await.unwrap()
     };
     let done = run().await;
     assert_eq!(told(&done), ["Pod shop/given Deny RegistryNotAllowed"]);
