@@ -70,6 +70,11 @@ impl Token {
         used && !(path.contains("/blobs/") && self.since.elapsed() < JUST_GRANTED)
     }
 
+    /// Whether it may have ended on the way: a slow registry looks at it long after it was sent.
+    pub(super) fn may_have_expired(&self) -> bool {
+        Instant::now() >= self.sent_until
+    }
+
     /// The token alone.
     fn secret(&self) -> Option<&str> {
         self.header.to_str().ok()?.strip_prefix("Bearer ")
@@ -344,9 +349,12 @@ mod tests {
         assert!(vault.granted(&request).is_some());
         tokio::time::advance(Duration::from_secs(271)).await;
         assert!(vault.granted(&request).is_none());
-        assert_eq!(vault.token(&request).unwrap().header, "Bearer a");
+        let sent = vault.token(&request).unwrap();
+        assert_eq!(sent.header, "Bearer a");
+        assert!(!sent.may_have_expired());
         tokio::time::advance(Duration::from_secs(30)).await;
         assert!(vault.token(&request).is_none());
+        assert!(sent.may_have_expired());
         // One that is granted for no time at all can be sent once all the same.
         assert_eq!(
             vault.keep(&request, FreshToken::new("b", Some(0)).unwrap(), &granted()),

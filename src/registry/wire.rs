@@ -335,7 +335,7 @@ impl Inner {
             };
             let revoked = used
                 .iter()
-                .find(|(origin, _, used, _)| *used && *origin == response.at.origin);
+                .find(|(origin, _, used, token)| (*used || token.may_have_expired()) && *origin == response.at.origin);
             match revoked {
                 Some((_, key, _, token)) if response.status == 401 && refused.is_none() => {
                     self.vault.forget(key, token);

@@ -241,6 +241,11 @@ impl Of<'_> {
 
     /// It is said rightly to pull if every node could, by what may be remembered: the tag of a minute, the right to read of some more.
     fn fails(&self, pulls: &mut Pulls, looks: &Looks) -> Option<String> {
+        // Where a replica saw no node, it said what a guess would do.
+        let (_, seen) = &self.world.clusters[looks.nodes];
+        if self.candidates(seen).is_empty() {
+            return None;
+        }
         let reference = Reference::parse(self.image).unwrap();
         let nodes = self.all_candidates(looks.nodes);
         let offers = self.all_offers(looks.secrets, &reference);

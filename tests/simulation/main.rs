@@ -123,6 +123,17 @@ fn a_hundred_worlds_hold() {
     }
 }
 
+/// Seeds of long worlds that found something wrong: a tag that was pushed again (1000200), a challenge remembered beside a login page (1000161), a
+/// config that had been cleaned up (1000264), and a token that ended on its way to a slow registry (1000824).
+#[test]
+fn what_was_found_stays_mended() {
+    std::thread::scope(|scope| {
+        for seeds in [[1_000_161, 1_000_264], [1_000_200, 1_000_824]] {
+            scope.spawn(move || seeds.map(|seed| hold(&Script::new(seed, MANY))));
+        }
+    });
+}
+
 #[test]
 fn a_seed_makes_the_same_world_every_time() {
     for seed in [3, 14, 15] {
