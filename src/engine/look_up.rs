@@ -275,7 +275,7 @@ impl LookUps {
             .collect()
     }
 
-    /// Asks `checks` for a review that `begun` then, without what memory has from well before, but for what cannot change: a tag's digest is
+    /// Asks `checks` once more for a review that began at `begun`, without what memory has from well before, except what cannot change: a tag's digest is
     /// remembered for longer than a denial may rest on it.
     pub async fn confirm(&self, checks: &[Check], begun: Instant, deadline: Instant) -> Vec<Arc<Attempts>> {
         let until = deadline.min(Instant::now() + self.limit);

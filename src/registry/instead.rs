@@ -33,7 +33,7 @@ pub(super) trait Known {
     fn challenge(&self, request: &Request) -> Option<Answer>;
     /// Whether this asker, with the same authorization, has just been given this content, or been told its digest.
     fn is_shown(&self, request: &Request) -> bool;
-    /// Whether the content of this digest was read lately, by whomever: a clean-up may have removed it since.
+    /// Whether the content of this digest was read lately, whoever asked for it: a clean-up may have removed it since.
     fn is_recent(&self, request: &Request) -> bool;
 }
 

@@ -143,7 +143,7 @@ impl Wire {
         Stale(self)
     }
 
-    /// Without what would be forgotten by `now` if it were a refusal, but for what cannot change.
+    /// Without answers so old that a refusal of that age would be forgotten by `now`, except what cannot change.
     pub fn without_older(&self, now: Instant) -> Since<'_> {
         Since(self, now.checked_sub(SETTLED).unwrap_or(now))
     }
