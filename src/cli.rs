@@ -95,7 +95,7 @@ const WRONG: u8 = 2;
 impl Cli {
     /// Parses the command line and its environment variables; exits on errors. An empty variable counts as unset.
     pub fn read() -> Self {
-        let mut command = without(Self::command(), &|arg, name| {
+        let mut command = without_unset_env(Self::command(), &|arg, name| {
             std::env::var_os(name).is_some_and(|value| value.is_empty() || is_for_check(arg, &value))
         });
         // kubectl runs a program of that name as `kubectl pullgate`.
@@ -142,7 +142,7 @@ impl Cli {
             | Command::Demo(_) => log::Delivery::AtOnce,
         };
         if let Err(why) = log::start(log_format, filter, delivery) {
-            return complain(&why);
+            return report_error(&why);
         }
         let ended = match command {
             Command::Serve(args) => serve::run(*args).await,
@@ -151,7 +151,7 @@ impl Cli {
             Command::Pin(args) => pin::run(*args).await,
             Command::Completions(args) => shell::completions(&args),
             Command::Man(args) => shell::pages(&args),
-            Command::Version => say(concat!("pullgate ", env!("CARGO_PKG_VERSION"), "\n")).map(|()| ExitCode::SUCCESS),
+            Command::Version => print(concat!("pullgate ", env!("CARGO_PKG_VERSION"), "\n")).map(|()| ExitCode::SUCCESS),
             Command::Policy(args) => policy::run(*args).await,
             Command::Config(args) => config::run(args).await,
             Command::Schema(args) => schema::run(&args),
@@ -159,18 +159,18 @@ impl Cli {
             Command::Demo(args) => demo::run(args).await,
         };
         log::flush_pending(LAST_LINES);
-        ended.unwrap_or_else(|error| complain(&format!("{error:#}")))
+        ended.unwrap_or_else(|error| report_error(&format!("{error:#}")))
     }
 }
 
 /// The command and its subcommands, whose arguments no longer read environment variables that count as unset.
-fn without(command: clap::Command, is_unset: &dyn Fn(&clap::Arg, &OsStr) -> bool) -> clap::Command {
+fn without_unset_env(command: clap::Command, is_unset: &dyn Fn(&clap::Arg, &OsStr) -> bool) -> clap::Command {
     command
         .mut_args(|arg| match arg.get_env() {
             Some(name) if is_unset(&arg, name) => arg.env(Resettable::Reset),
             Some(_) | None => arg,
         })
-        .mut_subcommands(|command| without(command, is_unset))
+        .mut_subcommands(|command| without_unset_env(command, is_unset))
 }
 
 /// Whether the value of `PULLGATE_OUTPUT` names formats that only `check` has: a pipeline sets it once, and runs other commands too.
@@ -187,13 +187,13 @@ fn is_for_check(arg: &clap::Arg, value: &OsStr) -> bool {
 }
 
 /// Reports an error on standard error; returns the exit code for it.
-pub fn complain(why: &str) -> ExitCode {
-    tell(why);
+pub fn report_error(why: &str) -> ExitCode {
+    eprint(why);
     ExitCode::from(WRONG)
 }
 
 /// Prints something besides the result on standard error.
-fn tell(text: &str) {
+fn eprint(text: &str) {
     // Standard error is closed: there is nobody to tell.
     let _ = writeln!(std::io::stderr(), "pullgate: {text}");
 }
@@ -202,12 +202,12 @@ fn tell(text: &str) {
 ///
 /// # Errors
 /// If it cannot be written (a full disk): a finding must not get lost.
-fn say(text: &str) -> anyhow::Result<()> {
-    say_by(|out| out.write_all(text.as_bytes()))
+fn print(text: &str) -> anyhow::Result<()> {
+    print_by(|out| out.write_all(text.as_bytes()))
 }
 
 /// The same for a result that is written bit by bit.
-fn say_by(write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) -> anyhow::Result<()> {
+fn print_by(write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) -> anyhow::Result<()> {
     let mut out = io::BufWriter::new(io::stdout());
     match write(&mut out).and_then(|()| out.flush()) {
         // A reader that has gone (`| head`) needs nothing more.
@@ -254,7 +254,7 @@ mod tests {
     #[test]
     fn a_variable_that_is_empty_is_as_good_as_none() {
         let set = |empty: &dyn Fn(&OsStr) -> bool| {
-            let command = without(Cli::command(), &|_, name| empty(name));
+            let command = without_unset_env(Cli::command(), &|_, name| empty(name));
             let all = options(&command);
             all.iter().filter(|arg| arg.get_env().is_some()).count()
         };
@@ -266,7 +266,7 @@ mod tests {
     #[test]
     fn a_form_of_check_in_the_variable_is_nothing_to_commands_without_it() {
         let left = |value: &str| {
-            let command = without(Cli::command(), &|arg, _| is_for_check(arg, OsStr::new(value)));
+            let command = without_unset_env(Cli::command(), &|arg, _| is_for_check(arg, OsStr::new(value)));
             let has = |name: &str| {
                 let command = command.find_subcommand(name).unwrap();
                 let output = command.get_arguments().find(|arg| arg.get_long() == Some("output"));

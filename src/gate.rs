@@ -24,7 +24,7 @@ use std::sync::Arc;
 /// The label on a namespace that takes everything in it out of pullgate's hands.
 pub const IGNORE_LABEL: (&str, &str) = ("pullgate.dev/ignore", "true");
 
-/// How often the cluster is read. A second look can bring one more secret to light (a service account that lists it), never more.
+/// The most rounds of reading the cluster. A second look can bring one more secret to light (a service account that lists it), never more.
 const ROUNDS: usize = 3;
 
 /// The object under review, and the rules.
@@ -125,10 +125,10 @@ pub fn review(case: &Case<'_>, ask: &mut Ask<'_, About>) -> Result<Answer, Missi
             now,
         };
         let matching = plan::matching(workload, &facts, policies, requester, &kinds, circumstances);
-        let mut plan = plan::plan_with(workload, &facts, settings, &NodeCredentials::default(), &matching);
+        let mut plan = plan::plan(workload, &facts, settings, &NodeCredentials::default(), &matching);
         let node = node_credentials(&plan, ask)?;
         if let Some(node) = &node {
-            plan = plan::plan_with(workload, &facts, settings, node, &matching);
+            plan = plan::plan(workload, &facts, settings, node, &matching);
         }
         let mut outcomes = pulls(&plan.checks, About::Pulls, ask)?;
         if plan::every_build(&mut plan, &outcomes) {
@@ -149,7 +149,7 @@ pub fn review(case: &Case<'_>, ask: &mut Ask<'_, About>) -> Result<Answer, Missi
             }
         }
         if confirm(&plan, &judgements, &mut outcomes, ask)? {
-            plan = plan::plan_with(
+            plan = plan::plan(
                 workload,
                 &facts,
                 settings,

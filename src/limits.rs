@@ -1,5 +1,5 @@
-//! The bounds that protect this program, the API server and registries from whoever can create an object. Each is defined here once, with
-//! its reason. Pure.
+//! The bounds that protect this program, the API server and registries from whoever can create an object. Limits that
+//! several modules share, each with its reason; one that a single module needs stands beside its use. Pure.
 //!
 //! Defined elsewhere: limits that the settings or the command line can change, lifetimes of cached answers (in the caches), and limits that
 //! a protocol or a runtime prescribes.

@@ -1,6 +1,6 @@
 //! The thin binary: parse, crypto provider, runtime, run, exit code.
 
-use pullgate::cli::{Cli, complain};
+use pullgate::cli::{Cli, report_error};
 use std::process::ExitCode;
 
 /// Gives memory back to the system soon, whichever thread it was for: a burst of large reviews leaves nothing behind.
@@ -11,7 +11,7 @@ fn main() -> ExitCode {
     let cli = Cli::read();
     // Named once for all: whichever features the libraries were built with, there is one provider, and it is this.
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
-        return complain("a crypto provider was installed before ours");
+        return report_error("a crypto provider was installed before ours");
     }
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => {
@@ -20,6 +20,6 @@ fn main() -> ExitCode {
             runtime.shutdown_background();
             code
         }
-        Err(error) => complain(&format!("the runtime could not be started: {error}")),
+        Err(error) => report_error(&format!("the runtime could not be started: {error}")),
     }
 }

@@ -17,7 +17,7 @@ mod write;
 
 pub use comments::Ignore;
 pub use find::{Filter, Walk};
-pub use notes::{Note, Notes, Passed};
+pub use notes::{Note, NoteKind, Notes};
 pub use render::Rendering;
 pub use write::replace;
 
@@ -245,7 +245,7 @@ impl Manifests {
                 let object = &subject.workload.object;
                 let what = format!("{class}, of {} {}", object.kind, object.name);
                 self.notes
-                    .push(Note::about(Passed::NoRuntimeClass, file).at(line).because(&what));
+                    .push(Note::about(NoteKind::NoRuntimeClass, file).at(line).because(&what));
             }
         }
     }

@@ -103,9 +103,9 @@ pub struct Settings {
     pub depth: Depth,
     /// What mutating webhooks will do to the names of images, in order; the first that matches holds.
     pub rewrites: Vec<Rewrite>,
-    /// What nodes list as present counts for.
+    /// How much an image that is already on a node counts.
     pub presence_rule: PresenceRule,
-    /// How far what no policy votes on goes.
+    /// The mode for findings on which no policy votes.
     pub modes: Modes,
 }
 
@@ -152,7 +152,7 @@ pub struct Plan<'a> {
     pub images: Vec<Planned<'a>>,
     /// What to ask the registries, each question once.
     pub checks: Vec<Check>,
-    /// The repositories of the checks, for whoever gets node-level credentials for them ([`plan_with`]).
+    /// The repositories of the checks, for whoever gets node-level credentials for them.
     pub wanted: BTreeSet<Wanted>,
 }
 
@@ -251,13 +251,8 @@ pub fn labels(workload: &Workload, facts: &Facts) -> Option<Vec<(String, String)
     })
 }
 
-/// Plans one object, without policies, and without any credential that must be got from a plugin or helper.
-pub fn plan<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings) -> Plan<'a> {
-    plan_with(workload, facts, settings, &NodeCredentials::default(), &Matching::none())
-}
-
 /// Plans one object. `node` are the answers for [`Plan::wanted`] of a plan made before; `matching` are the policies that are about it.
-pub fn plan_with<'a>(
+pub fn plan<'a>(
     workload: &'a Workload,
     facts: &Facts,
     settings: &Settings,

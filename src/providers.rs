@@ -1,6 +1,6 @@
-//! The only module that runs programs: the kubelet's credential provider plugins, named in the settings, and docker's credential
-//! helpers, named in the docker config of the user of `check`, git for `check --since`, and Helm and kustomize for `check --render`. Nothing
-//! named by an object of the cluster is ever run.
+//! The only module that runs programs (but for a credential helper that a kubeconfig names, which kube runs): the kubelet's credential
+//! provider plugins, named in the settings, and docker's credential helpers, named in the docker config of the user of `check`, git for
+//! `check --since`, and Helm and kustomize for `check --render`. Nothing named by an object of the cluster is ever run.
 //!
 //! A program gets its input on standard input, writes to a pipe of limited size, and has a time limit. The standard error of those that
 //! handle credentials is discarded, and their output is never logged: both may contain secrets.

@@ -9,7 +9,7 @@ mod wait;
 
 use super::bare_image::bare_image;
 use super::inputs::{AT_ONCE, Ahead, Options, load_cluster_policies, taken};
-use super::{DENIED, WRONG, tell};
+use super::{DENIED, WRONG, eprint};
 use crate::config::project::{self, Project};
 use crate::config::values;
 use crate::engine::Gate;
@@ -162,7 +162,7 @@ pub async fn run(args: Args, verbose: u8) -> anyhow::Result<ExitCode> {
     } = check(args, verbose).await?;
     let written = forms.write(&report);
     for sentence in &said {
-        tell(sentence);
+        eprint(sentence);
     }
     written?;
     Ok(ExitCode::from(code))
@@ -291,7 +291,7 @@ async fn check(mut args: Args, verbose: u8) -> anyhow::Result<Done> {
         let end = begun + usual;
         let kinds = Arc::clone(&engine.load().settings.kinds);
         let (_, remarks) = tokio::join!(cluster.wait_synced(end), load_cluster_policies(&cluster, &kinds, &store, end));
-        tell(&taken(&cluster, &store).await);
+        eprint(&taken(&cluster, &store).await);
         let inventory = cluster.inventory(&engine.load().settings.kinds, only.as_deref()).await;
         let inventory = inventory.map_err(|why| anyhow::anyhow!("{why}"))?;
         let found = live::judge(&Gate::new(engine, store.clone(), cluster), inventory, &store, usual).await;
@@ -337,7 +337,7 @@ async fn check(mut args: Args, verbose: u8) -> anyhow::Result<Done> {
             let workloads: Vec<&Workload> = some.iter().map(|subject| &subject.workload).chain(lone).collect();
             let mut answers = wait::judge(&gate, &workloads, &mut bounds, (judged, all)).await;
             if let Some(time) = wait {
-                wait::wait(&gate, &workloads, &mut answers, begun + time, bounds.silence, tell).await;
+                wait::wait(&gate, &workloads, &mut answers, begun + time, bounds.silence, eprint).await;
             }
             judged += workloads.len();
             let mut answers = answers.into_iter();

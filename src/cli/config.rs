@@ -2,7 +2,7 @@
 
 mod show;
 
-use super::{DENIED, WRONG, engine, say, tell};
+use super::{DENIED, WRONG, engine, eprint, print};
 use crate::cluster::Cluster;
 use crate::config::{self, Frontend, Settings};
 use crate::files;
@@ -186,12 +186,12 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut found: Vec<Suggested> = crds.iter().filter_map(|crd| suggest(crd, &kinds)).collect();
     found.sort_by(|a, b| (&a.group, &a.kind).cmp(&(&b.group, &b.kind)));
     found.dedup_by(|a, b| (&a.group, &a.kind) == (&b.group, &b.kind));
-    say(&text(&found))?;
+    print(&text(&found))?;
     if found.is_empty() {
-        tell("no kind shows pods or images that pullgate does not know");
+        eprint("no kind shows pods or images that pullgate does not know");
     }
     for error in &errors {
-        tell(error);
+        eprint(error);
     }
     Ok(if errors.is_empty() {
         ExitCode::SUCCESS
@@ -294,7 +294,7 @@ async fn show_way(args: Show) -> anyhow::Result<ExitCode> {
         image: args.image.as_deref(),
     };
     let ways = show::ways(whose, &settings, &nodes, openshift)?;
-    say(&match args.output {
+    print(&match args.output {
         Format::Text => ways.text(),
         Format::Json => format!("{:#}\n", ways.json()),
     })?;
@@ -318,13 +318,13 @@ async fn validate(args: Validate) -> anyhow::Result<ExitCode> {
         }
     };
     for line in &lines {
-        say(&format!("{line}\n"))?;
+        print(&format!("{line}\n"))?;
     }
     if lines.is_empty() {
-        say(&format!("{}: no problems\n", config.display()))?;
+        print(&format!("{}: no problems\n", config.display()))?;
         return Ok(ExitCode::SUCCESS);
     }
     let problems = if lines.len() == 1 { "problem" } else { "problems" };
-    say(&format!("{} {problems}\n", lines.len()))?;
+    print(&format!("{} {problems}\n", lines.len()))?;
     Ok(ExitCode::from(DENIED))
 }

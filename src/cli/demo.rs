@@ -3,7 +3,7 @@
 mod cases;
 mod registry;
 
-use super::{engine, say};
+use super::{engine, print};
 use crate::cluster::{Cluster, Completeness, Directory, EventRecorder};
 use crate::config::{Frontend, Live, PolicyStore, Settings};
 use crate::engine::Gate;
@@ -45,18 +45,18 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let held = closed.local_addr()?.to_string();
     let stage = Stage::open(&sample).await?;
 
-    say(&format!(
+    print(&format!(
         "A sample registry listens on {sample}, pullgate on {}. Each review below went over TLS.\n\n",
         stage.address
     ))?;
     let mut rows = Vec::new();
     for case in cases::all(&sample, &busy, &held) {
         let response = stage.ask(&case).await?;
-        say(&as_kubectl_prints(&case, &response))?;
+        print(&as_kubectl_prints(&case, &response))?;
         rows.push(row(&case, &response));
     }
-    say(&table(&rows))?;
-    say(&format!(
+    print(&table(&rows))?;
+    print(&format!(
         "\n{} reviews in {:.1} s\n",
         rows.len(),
         began.elapsed().as_secs_f64()
@@ -155,7 +155,7 @@ impl Stage {
         if let Some(case) = case {
             std::fs::write(&body, serde_json::to_vec_pretty(&review(&case))?)?;
         }
-        say(&format!(
+        print(&format!(
             "\nStill running. Try this (and edit the image in the file):\n  curl --cacert {} --json @{} https://{}/validate\nCtrl-C ends it.\n",
             authority.display(),
             body.display(),

@@ -47,7 +47,7 @@ impl Early {
     }
 
     /// Takes an object, unless files still to be read may change how its images are asked for: it names a pull secret, or has a controller.
-    pub(super) fn tell(&self, mut workload: Workload) {
+    pub(super) fn ask(&self, mut workload: Workload) {
         let with_secret = workload
             .templates
             .iter()

@@ -4,7 +4,7 @@ mod conversation;
 
 use super::bare_image::bare_image;
 use super::inputs::Options;
-use super::{DENIED, say, tell};
+use super::{DENIED, eprint, print};
 use crate::config::values;
 use crate::manifests::{Keep, Rendering};
 use crate::plan::Admission;
@@ -131,10 +131,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             serde_json::to_string_pretty(&written).context("the result cannot be written as JSON")? + "\n"
         }
     };
-    let written = say(&printed);
+    let written = print(&printed);
     said.iter()
         .chain(&report.problems.iter().map(ToString::to_string).collect::<Vec<_>>())
-        .for_each(|sentence| tell(sentence));
+        .for_each(|sentence| eprint(sentence));
     written?;
     Ok(match (report.problems.is_empty(), denied) {
         (false, _) => ExitCode::from(super::WRONG),

@@ -2,14 +2,14 @@
 
 use super::early::Early;
 use super::openshift::Known;
-use super::{engine, policies, tell};
+use super::{engine, eprint, policies};
 use crate::cluster::{Cluster, Completeness, Directory};
 use crate::config::project::Project;
 use crate::config::{self, Frontend, Live, PolicyStore, Settings};
 use crate::engine::{Engine, Gate, Transcripts};
 use crate::image::{Platform, escape};
 use crate::limits;
-use crate::manifests::{Filter, Keep, Manifests, Note, Notes, Passed, Reading, Rendering, Tell, Walk};
+use crate::manifests::{Filter, Keep, Manifests, Note, NoteKind, Notes, Reading, Rendering, Tell, Walk};
 use crate::plan::{Admission, Platforms, Runtimes};
 use crate::providers::StandsFor;
 use crate::registry::Proxy;
@@ -309,7 +309,7 @@ impl Options {
                 // In a complete set, an account that is still to be read decides about the credentials.
                 let usual = |template: &Template| template.needs.service_account == "default";
                 if counts && (!complete || workload.templates.iter().all(usual)) {
-                    asking.tell(workload);
+                    asking.ask(workload);
                 }
             }
         });
@@ -364,7 +364,7 @@ impl Options {
                 let error = Problem::in_file(&of.source.file, None, escape(&rejected.why));
                 manifests.errors.push(error);
             } else {
-                let note = Note::about(Passed::RefusedSecret, &of.source.file).because(&rejected.why);
+                let note = Note::about(NoteKind::RefusedSecret, &of.source.file).because(&rejected.why);
                 manifests.notes.push(note);
             }
         }
@@ -421,7 +421,7 @@ impl Inputs {
             cluster.wait_synced(known),
             load_cluster_policies(&cluster, &kinds, &store, known)
         );
-        tell(&taken(&cluster, &store).await);
+        eprint(&taken(&cluster, &store).await);
         // A remark, not an error: the user did not ask for this and cannot fix it.
         said.extend(remarks);
         let cluster = Cluster::layered(directory, cluster);
@@ -525,7 +525,7 @@ fn proxy(url: &str, exceptions: &str) -> (Option<Proxy>, Option<String>) {
 
 /// Passes on to the look-ups what OpenShift's objects say; returns a remark if that is unknown or does not count.
 async fn openshift(cluster: &Cluster, settings: &Settings, engine: &Live<Engine>) -> Option<String> {
-    match super::openshift::tell(cluster, settings, &engine.load().registry).await {
+    match super::openshift::pass_on(cluster, settings, &engine.load().registry).await {
         Known::Absent | Known::Read => None,
         Known::Overruled => {
             Some("registries.registriesConf is given: OpenShift's own objects about registries are ignored".to_owned())

@@ -22,7 +22,7 @@ pub(super) enum Known {
 }
 
 /// Reads the objects and passes what they tell nodes on to the look-ups.
-pub(super) async fn tell(cluster: &Cluster, settings: &Settings, registry: &LookUps) -> Known {
+pub(super) async fn pass_on(cluster: &Cluster, settings: &Settings, registry: &LookUps) -> Known {
     let (config, known) = match cluster.openshift().await {
         Ok(None) => (None, Known::Absent),
         Ok(Some(_)) if settings.registries_conf.is_some() => (None, Known::Overruled),
@@ -48,7 +48,7 @@ pub(super) async fn tell(cluster: &Cluster, settings: &Settings, registry: &Look
 pub(super) async fn follow(cluster: Cluster, settings: Live<Settings>, live: Live<Engine>) {
     let mut before = Known::Absent;
     loop {
-        let known = tell(&cluster, &settings.load(), &live.load().registry).await;
+        let known = pass_on(&cluster, &settings.load(), &live.load().registry).await;
         if known != before {
             match &known {
                 Known::Absent => tracing::info!("the cluster no longer has OpenShift's registry settings"),

@@ -4,7 +4,7 @@ mod edits;
 mod outcome;
 
 use super::inputs::{AT_ONCE, Options};
-use super::{say, tell};
+use super::{eprint, print};
 use crate::config::values;
 use crate::engine::Gate;
 use crate::image::Digest;
@@ -140,10 +140,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         report.text(text, &here, way);
     }
     let written = match output {
-        Format::Text => say(&report.printed),
+        Format::Text => print(&report.printed),
         Format::Json => {
             let text = serde_json::to_string_pretty(&report.written()).context("the result cannot be written as JSON")?;
-            say(&format!("{text}\n"))
+            print(&format!("{text}\n"))
         }
     };
     for note in &report.notes {
@@ -151,7 +151,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         let _ = writeln!(std::io::stderr(), "{note}");
     }
     for sentence in said.iter().chain(&manifests.notes.summary()).chain(&report.errors) {
-        tell(sentence);
+        eprint(sentence);
     }
     let _ = writeln!(std::io::stderr(), "{}", report.count.sentence(way));
     written?;

@@ -1,6 +1,6 @@
 //! `pullgate schema`: JSON Schemas for editors and validators, and the CRD.
 
-use super::say;
+use super::print;
 use crate::config;
 use crate::policy::schema::{crd, json_schema, test_schema};
 use crate::report;
@@ -38,12 +38,12 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         What::Config => config::schema(),
         What::Report => report::json::schema(),
         What::Crd => {
-            say(&manifest()?)?;
+            print(&manifest()?)?;
             return Ok(ExitCode::SUCCESS);
         }
     };
     let text = serde_json::to_string_pretty(&value).context("the schema cannot be written")?;
-    say(&(text + "\n"))?;
+    print(&(text + "\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 

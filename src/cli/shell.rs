@@ -1,6 +1,6 @@
 //! Shell completions and man pages, generated from the command line by clap's own crates.
 
-use super::{Cli, say};
+use super::{Cli, print};
 use anyhow::Context as _;
 use clap::CommandFactory as _;
 use clap_complete::Shell;
@@ -26,7 +26,7 @@ pub struct Pages {
 pub fn completions(args: &Completions) -> anyhow::Result<ExitCode> {
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "pullgate", &mut text);
-    say(&String::from_utf8(text).context("the completions are not UTF-8 text")?)?;
+    print(&String::from_utf8(text).context("the completions are not UTF-8 text")?)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -35,7 +35,7 @@ pub fn pages(args: &Pages) -> anyhow::Result<ExitCode> {
     let Some(folder) = &args.folder else {
         let mut text = Vec::new();
         clap_mangen::Man::new(Cli::command()).render(&mut text)?;
-        say(&String::from_utf8(text).context("the page is not UTF-8 text")?)?;
+        print(&String::from_utf8(text).context("the page is not UTF-8 text")?)?;
         return Ok(ExitCode::SUCCESS);
     };
     std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;

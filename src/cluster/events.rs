@@ -73,7 +73,7 @@ pub struct ReviewEvent {
     pub stem: String,
     /// Distinguishes events about the same object: a digest of causes and images.
     pub about: u64,
-    /// For users; at most 1,024 characters.
+    /// For users; at most 1,024 bytes.
     pub note: String,
 }
 

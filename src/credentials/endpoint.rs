@@ -7,7 +7,7 @@ use core::net::Ipv6Addr;
 /// The Go that a kubelet is built with. From 1.24.8, 1.25.2 and 1.26 on, `url.Parse` takes nothing but an IPv6 address in brackets
 /// (CVE-2025-47912); an older one takes anything there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Go {
+pub(super) enum GoVersion {
     Older,
     Current,
 }
@@ -35,10 +35,10 @@ pub(super) struct Endpoint {
 impl Endpoint {
     /// Parses text without a scheme. `None` if Go's parser refuses it.
     pub(super) fn parse(text: &[u8]) -> Option<Self> {
-        Self::parse_by(text, Go::Current)
+        Self::parse_by(text, GoVersion::Current)
     }
 
-    pub(super) fn parse_by(text: &[u8], go: Go) -> Option<Self> {
+    pub(super) fn parse_by(text: &[u8], go: GoVersion) -> Option<Self> {
         let location = parse(text, go)?;
         let (host, port) = split_port(&location.host);
         Some(Self {
@@ -60,7 +60,7 @@ impl Endpoint {
 }
 
 /// Parses what follows `https://`. `None` if `url.Parse` returns an error.
-pub(super) fn parse(text: &[u8], go: Go) -> Option<Location> {
+pub(super) fn parse(text: &[u8], go: GoVersion) -> Option<Location> {
     let (text, fragment) = cut(text, b'#');
     if text.iter().any(|&byte| byte < 0x20 || byte == 0x7f) {
         return None;
@@ -118,8 +118,8 @@ fn in_userinfo(byte: u8) -> bool {
 
 /// Checks the port and decodes the host. Since Go 1.26 a bracket may only start the host, and must contain an IPv6 address; the
 /// port starts at the first colon. An address with a zone (`%25eth0`), which Go accepts, cannot be an image's: it is refused.
-fn host_of(host: &[u8], go: Go) -> Option<Vec<u8>> {
-    let port = if go == Go::Older && host.contains(&b'[') {
+fn host_of(host: &[u8], go: GoVersion) -> Option<Vec<u8>> {
+    let port = if go == GoVersion::Older && host.contains(&b'[') {
         let end = if host.starts_with(b"[") { b']' } else { b':' };
         match host.iter().rposition(|&byte| byte == end) {
             Some(at) if end == b':' => host.get(at..)?,

@@ -4,7 +4,7 @@
 //! `*` is the only wildcard: `?` starts a URL query, and today's Go refuses brackets except around an IPv6 address ([`Go`]). Matching takes
 //! time proportional to pattern times label: it only backtracks to the last `*`.
 
-use super::endpoint::Go;
+use super::endpoint::GoVersion;
 
 /// A compiled label.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,8 +34,8 @@ fn bit(c: char) -> u128 {
 
 impl Label {
     /// `None` matches no host: today, anything in brackets, which can only be an IPv6 address; with an older Go, a malformed character class.
-    pub(super) fn parse(pattern: &str, go: Go) -> Option<Self> {
-        if go == Go::Current && pattern.contains('[') {
+    pub(super) fn parse(pattern: &str, go: GoVersion) -> Option<Self> {
+        if go == GoVersion::Current && pattern.contains('[') {
             return None;
         }
         let mut pieces = Vec::new();
@@ -117,13 +117,13 @@ mod tests {
             ("reg[67", "reg6", false),
             ("reg[67]", "regé", false),
         ] {
-            let found = Label::parse(pattern, Go::Older).is_some_and(|label| label.matches(text));
+            let found = Label::parse(pattern, GoVersion::Older).is_some_and(|label| label.matches(text));
             assert_eq!(found, expected, "{pattern} {text}");
         }
     }
 
     fn matches(pattern: &str, text: &str) -> bool {
-        Label::parse(pattern, Go::Current).is_some_and(|label| label.matches(text))
+        Label::parse(pattern, GoVersion::Current).is_some_and(|label| label.matches(text))
     }
 
     #[test]
@@ -167,7 +167,7 @@ mod tests {
                     (Some(_), None) => false,
                 }
             }
-            if let Some(label) = Label::parse(&pattern, Go::Current) {
+            if let Some(label) = Label::parse(&pattern, GoVersion::Current) {
                 let chars: Vec<char> = text.chars().collect();
                 proptest::prop_assert_eq!(label.matches(&text), plain(&label.0, &chars));
             }

@@ -1,7 +1,7 @@
 //! The kubelet's keyring: normalisation of keys, matching and order (pull-semantics 4.4).
 
 use super::Credential;
-use super::endpoint::{self, Endpoint, Go};
+use super::endpoint::{self, Endpoint, GoVersion};
 use super::glob::Label;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -85,17 +85,17 @@ impl Keyring {
     pub fn add(&mut self, source: &Source, entries: &[(String, Credential)]) {
         for (key, credential) in entries {
             let place = self.entries.len();
-            if let Some(normal) = normalize(key, Go::Current) {
+            if let Some(normal) = normalize(key, GoVersion::Current) {
                 self.index
                     .entry(Reverse(normal))
                     .or_insert_with_key(|Reverse(normal)| Slot {
-                        pattern: Pattern::parse(normal, Go::Current),
+                        pattern: Pattern::parse(normal, GoVersion::Current),
                         places: Vec::new(),
                     })
                     .places
                     .push(place);
-            } else if let Some(normal) = normalize(key, Go::Older) {
-                let pattern = Pattern::parse(&normal, Go::Older);
+            } else if let Some(normal) = normalize(key, GoVersion::Older) {
+                let pattern = Pattern::parse(&normal, GoVersion::Older);
                 self.former.extend(pattern.map(|pattern| (pattern, place)));
             }
             self.entries.push(Entry {
@@ -147,7 +147,7 @@ impl Keyring {
 
 /// The kubelet's normalised form of a key: without `http://` or `https://`, userinfo, `/v1` or `/v2` before another slash, or a
 /// lone slash. `None` if it is not a URL: the kubelet then skips the entry.
-fn normalize(key: &str, go: Go) -> Option<Vec<u8>> {
+fn normalize(key: &str, go: GoVersion) -> Option<Vec<u8>> {
     let rest = key
         .strip_prefix("https://")
         .or_else(|| key.strip_prefix("http://"))
@@ -175,10 +175,11 @@ pub(super) fn is_hub(name: &str) -> bool {
 
 /// Whether a key, as written, would match a repository.
 pub(super) fn serves(key: &str, name: &str) -> bool {
-    let (Some(normal), Some(target)) = (normalize(key, Go::Current), Endpoint::parse(name.as_bytes())) else {
+    let (Some(normal), Some(target)) = (normalize(key, GoVersion::Current), Endpoint::parse(name.as_bytes())) else {
         return false;
     };
-    Pattern::parse(&normal, Go::Current).is_some_and(|pattern| pattern.covers(&target)) || (normal == HUB_KEY && is_hub(name))
+    Pattern::parse(&normal, GoVersion::Current).is_some_and(|pattern| pattern.covers(&target))
+        || (normal == HUB_KEY && is_hub(name))
 }
 
 /// A key or a `matchImages` pattern.
@@ -191,7 +192,7 @@ struct Pattern {
 }
 
 impl Pattern {
-    fn parse(text: &[u8], go: Go) -> Option<Self> {
+    fn parse(text: &[u8], go: GoVersion) -> Option<Self> {
         let Endpoint { labels, port, path } = Endpoint::parse_by(text, go)?;
         Some(Self {
             labels: labels.iter().map(|label| Label::parse(label, go)).collect(),
@@ -251,9 +252,9 @@ impl<T: AsRef<str>> FromIterator<T> for RegistryPatterns {
             match text.as_ref() {
                 "*" => all.every = true,
                 // What cannot be read matches nothing.
-                text => match Pattern::parse(text.as_bytes(), Go::Current) {
+                text => match Pattern::parse(text.as_bytes(), GoVersion::Current) {
                     Some(pattern) => all.patterns.push(pattern),
-                    None => all.former.extend(Pattern::parse(text.as_bytes(), Go::Older)),
+                    None => all.former.extend(Pattern::parse(text.as_bytes(), GoVersion::Older)),
                 },
             }
         }
@@ -265,12 +266,12 @@ impl<T: AsRef<str>> FromIterator<T> for RegistryPatterns {
 /// parse (`validateCredentialProviderConfig`), so a pattern that only an older Go can parse means that the kubelets are built with one.
 pub(super) fn image_matches(pattern: &str, name: &str) -> bool {
     let text = pattern.as_bytes();
-    let pattern = Pattern::parse(text, Go::Current).or_else(|| Pattern::parse(text, Go::Older));
+    let pattern = Pattern::parse(text, GoVersion::Current).or_else(|| Pattern::parse(text, GoVersion::Older));
     matches!((pattern, Endpoint::parse(name.as_bytes())), (Some(pattern), Some(target)) if pattern.covers(&target))
 }
 
 /// Whether some kubelet can parse a `matchImages` pattern.
 pub(super) fn is_pattern(pattern: &str) -> bool {
     let parses = |go| endpoint::parse(pattern.as_bytes(), go).is_some();
-    !pattern.is_empty() && (parses(Go::Current) || parses(Go::Older))
+    !pattern.is_empty() && (parses(GoVersion::Current) || parses(GoVersion::Older))
 }

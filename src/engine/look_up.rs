@@ -27,11 +27,11 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a pull that failed is asked about for better words.
+/// How long better words are looked for once a pull has failed.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// How long what came of a pull is taken for what would come of it now: images that many reviews name are decided once a moment, not
-/// once a review. What it rests on holds for longer (contract 6).
+/// How long the result of a pull is used again: an image that many reviews name is decided once a second, not once a review. The answers
+/// that it rests on are remembered for longer (contract 6).
 const LATEST: Duration = Duration::from_secs(1);
 /// The most that these may weigh, in bytes.
 const LATEST_BYTES: u64 = 2 << 20;
@@ -430,11 +430,11 @@ impl LookUps {
     /// If the registry is in trouble, the remembered answer, unless it is too old.
     fn or_stale(&self, pod: &PodPull, attempts: Attempts) -> Attempts {
         let down = |attempt: &Attempt| match &attempt.result {
-            Err(failure) => is_down(&failure.evidence),
+            Err(failure) => failure.evidence.is_down(),
             // Of a part of it nothing is known.
             Ok(facts) => facts.builds.iter().any(|build| {
                 let failed = build.content.as_ref().err().into_iter().chain(&build.troubles);
-                failed.into_iter().any(|failure| is_down(&failure.evidence))
+                failed.into_iter().any(|failure| failure.evidence.is_down())
             }),
         };
         if !attempts.attempts.iter().any(down) {
@@ -453,20 +453,6 @@ impl LookUps {
             }
             Some(Err(_)) | None => attempts,
         }
-    }
-}
-
-/// Whether an older answer may be used: the registry, or the way to it, is in trouble. Throttling and our own rules do not count.
-fn is_down(evidence: &Evidence) -> bool {
-    match evidence {
-        Evidence::Redirected { fails, .. } | Evidence::ByChance { fails, .. } => is_down(fails),
-        Evidence::NameNotResolved
-        | Evidence::ConnectionFailed(_)
-        | Evidence::TimedOut(_)
-        | Evidence::Tls(_)
-        | Evidence::ServerError { .. }
-        | Evidence::NoRegistry { .. } => true,
-        _ => false,
     }
 }
 

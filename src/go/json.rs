@@ -10,9 +10,9 @@ use std::collections::HashMap;
 use std::fmt;
 
 /// A value as Go decodes it: onto what the same member held before. Where a member comes twice, both may count.
-pub(crate) trait Go<'de>: Sized {
+pub(crate) trait FromGoJson<'de>: Sized {
     /// Reads a value that is not `null`.
-    fn over<D: Deserializer<'de>>(before: Option<Self>, from: D) -> Result<Self, D::Error>;
+    fn decode<D: Deserializer<'de>>(before: Option<Self>, from: D) -> Result<Self, D::Error>;
 
     /// What `null` leaves: a plain value as it was. Pointers, lists and maps override this and become nil.
     fn null(before: Option<Self>) -> Option<Self> {
@@ -21,9 +21,9 @@ pub(crate) trait Go<'de>: Sized {
 }
 
 /// Reads a member, which may be `null`, onto what it held before.
-pub(crate) struct Over<T>(pub(crate) Option<T>);
+pub(crate) struct Onto<T>(pub(crate) Option<T>);
 
-impl<'de, T: Go<'de>> DeserializeSeed<'de> for Over<T> {
+impl<'de, T: FromGoJson<'de>> DeserializeSeed<'de> for Onto<T> {
     type Value = Option<T>;
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
@@ -31,7 +31,7 @@ impl<'de, T: Go<'de>> DeserializeSeed<'de> for Over<T> {
     }
 }
 
-impl<'de, T: Go<'de>> Visitor<'de> for Over<T> {
+impl<'de, T: FromGoJson<'de>> Visitor<'de> for Onto<T> {
     type Value = Option<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -47,14 +47,14 @@ impl<'de, T: Go<'de>> Visitor<'de> for Over<T> {
     }
 
     fn visit_some<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
-        T::over(self.0, from).map(Some)
+        T::decode(self.0, from).map(Some)
     }
 }
 
 macro_rules! replaced {
     ($($kind:ty),*) => {
-        $(impl<'de> Go<'de> for $kind {
-            fn over<D: Deserializer<'de>>(_: Option<Self>, from: D) -> Result<Self, D::Error> {
+        $(impl<'de> FromGoJson<'de> for $kind {
+            fn decode<D: Deserializer<'de>>(_: Option<Self>, from: D) -> Result<Self, D::Error> {
                 Self::deserialize(from)
             }
         })*
@@ -63,8 +63,8 @@ macro_rules! replaced {
 replaced!(String, i64, bool);
 
 /// The text as written; the last one counts.
-impl<'de: 'a, 'a> Go<'de> for &'a RawValue {
-    fn over<D: Deserializer<'de>>(_: Option<Self>, from: D) -> Result<Self, D::Error> {
+impl<'de: 'a, 'a> FromGoJson<'de> for &'a RawValue {
+    fn decode<D: Deserializer<'de>>(_: Option<Self>, from: D) -> Result<Self, D::Error> {
         Self::deserialize(from)
     }
 
@@ -77,9 +77,9 @@ impl<'de: 'a, 'a> Go<'de> for &'a RawValue {
 #[derive(Debug, Default)]
 pub(crate) struct Pointer<T>(pub(crate) T);
 
-impl<'de, T: Go<'de>> Go<'de> for Pointer<T> {
-    fn over<D: Deserializer<'de>>(before: Option<Self>, from: D) -> Result<Self, D::Error> {
-        T::over(before.map(|Self(value)| value), from).map(Self)
+impl<'de, T: FromGoJson<'de>> FromGoJson<'de> for Pointer<T> {
+    fn decode<D: Deserializer<'de>>(before: Option<Self>, from: D) -> Result<Self, D::Error> {
+        T::decode(before.map(|Self(value)| value), from).map(Self)
     }
 
     fn null(_: Option<Self>) -> Option<Self> {
@@ -88,10 +88,10 @@ impl<'de, T: Go<'de>> Go<'de> for Pointer<T> {
 }
 
 /// A list: each element is decoded onto the one that had its index. An element is `None` where it is `null` and there was none.
-impl<'de, T: Go<'de>> Go<'de> for Vec<Option<T>> {
-    fn over<D: Deserializer<'de>>(before: Option<Self>, from: D) -> Result<Self, D::Error> {
+impl<'de, T: FromGoJson<'de>> FromGoJson<'de> for Vec<Option<T>> {
+    fn decode<D: Deserializer<'de>>(before: Option<Self>, from: D) -> Result<Self, D::Error> {
         struct Elements<T>(std::vec::IntoIter<Option<T>>);
-        impl<'de, T: Go<'de>> Visitor<'de> for Elements<T> {
+        impl<'de, T: FromGoJson<'de>> Visitor<'de> for Elements<T> {
             type Value = Vec<Option<T>>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -100,7 +100,7 @@ impl<'de, T: Go<'de>> Go<'de> for Vec<Option<T>> {
 
             fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<Self::Value, A::Error> {
                 let mut read = Vec::new();
-                while let Some(element) = list.next_element_seed(Over(self.0.next().flatten()))? {
+                while let Some(element) = list.next_element_seed(Onto(self.0.next().flatten()))? {
                     read.push(element);
                 }
                 Ok(read)
@@ -115,8 +115,8 @@ impl<'de, T: Go<'de>> Go<'de> for Vec<Option<T>> {
 }
 
 /// A map: earlier keys stay, and a key that comes again gets its new value.
-impl<'de, V: Deserialize<'de>> Go<'de> for HashMap<String, V> {
-    fn over<D: Deserializer<'de>>(before: Option<Self>, from: D) -> Result<Self, D::Error> {
+impl<'de, V: Deserialize<'de>> FromGoJson<'de> for HashMap<String, V> {
+    fn decode<D: Deserializer<'de>>(before: Option<Self>, from: D) -> Result<Self, D::Error> {
         let mut map = before.unwrap_or_default();
         map.extend(Self::deserialize(from)?);
         Ok(map)
@@ -138,8 +138,8 @@ macro_rules! loose {
             $vis borrowed: std::marker::PhantomData<&$life ()>,
         }
 
-        impl<'de: $life, $life> crate::go::json::Go<'de> for $name<$life> {
-            fn over<D: serde::Deserializer<'de>>(before: Option<Self>, from: D) -> Result<Self, D::Error> {
+        impl<'de: $life, $life> crate::go::json::FromGoJson<'de> for $name<$life> {
+            fn decode<D: serde::Deserializer<'de>>(before: Option<Self>, from: D) -> Result<Self, D::Error> {
                 struct Members<$life>($name<$life>);
                 impl<'de: $life, $life> serde::de::Visitor<'de> for Members<$life> {
                     type Value = $name<$life>;
@@ -153,8 +153,8 @@ macro_rules! loose {
                         while let Some(key) = members.next_key::<String>()? {
                             match crate::go::json::folded(&key).as_str() {
                                 $($key => {
-                                    let over = crate::go::json::Over(read.$field.take());
-                                    read.$field = members.next_value_seed(over)?;
+                                    let onto = crate::go::json::Onto(read.$field.take());
+                                    read.$field = members.next_value_seed(onto)?;
                                 })*
                                 _ => {
                                     members.next_value::<serde::de::IgnoredAny>()?;
@@ -170,7 +170,7 @@ macro_rules! loose {
 
         impl<'de: $life, $life> serde::Deserialize<'de> for $name<$life> {
             fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                crate::go::json::Go::over(None, from)
+                crate::go::json::FromGoJson::decode(None, from)
             }
         }
     };

@@ -218,24 +218,6 @@ pub(crate) fn looks_at_features(container_runtime_version: &str) -> bool {
     containerd.and_then(major_minor).is_none_or(|version| version >= (2, 3))
 }
 
-/// The personalities a node may have, from `status.nodeInfo.containerRuntimeVersion` (`containerd://2.3.4`).
-///
-/// containerd 2.1 and later may pull either way, which the API server does not show (pull-semantics 0). 1.7 is assumed to behave as
-/// either of its neighbours.
-pub fn personalities(container_runtime_version: &str) -> &'static [Personality] {
-    match container_runtime_version.split_once("://") {
-        Some(("containerd", version)) => match major_minor(version) {
-            Some(version) if version < (1, 7) => &[Personality::ContainerdOld],
-            Some(version) if version < (2, 0) => &[Personality::ContainerdOld, Personality::ContainerdClient],
-            Some(version) if version < (2, 1) => &[Personality::ContainerdClient],
-            Some(_) => &[Personality::ContainerdClient, Personality::ContainerdTransfer],
-            None => ALL,
-        },
-        Some(("cri-o", _)) => &[Personality::CriO],
-        Some(_) | None => ALL,
-    }
-}
-
 /// `2.1` of `v2.1.3-rc.1`.
 fn major_minor(version: &str) -> Option<(u32, u32)> {
     let digits = |text: &str| -> Option<u32> {

@@ -1,6 +1,6 @@
 //! Classifies files that are not Kubernetes manifests, by name and text.
 
-use super::notes::Passed;
+use super::notes::NoteKind;
 use serde_json::Value;
 use std::path::Path;
 
@@ -74,33 +74,33 @@ pub(super) fn is_encrypted(document: &Value) -> bool {
 }
 
 /// The kind of a file that has no Kubernetes object.
-pub(super) fn other(path: &Path, text: &str) -> Passed {
+pub(super) fn other(path: &Path, text: &str) -> NoteKind {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let below = |folder: &str| path.parent().is_some_and(|parent| parent.ends_with(folder));
     if text.contains("\nsops:") || text.contains("\"sops\"") {
-        return Passed::Encrypted;
+        return NoteKind::Encrypted;
     }
     if path.extension().is_some_and(|ending| ending == "json") {
         let comment = |line: &str| line.trim_start().starts_with("//") || line.trim_start().starts_with("/*");
         return if text.lines().any(comment) {
-            Passed::JsonWithComments
+            NoteKind::JsonWithComments
         } else if is_template(text) && serde_json::from_str::<serde::de::IgnoredAny>(text).is_err() {
-            Passed::Template
+            NoteKind::Template
         } else {
-            Passed::Json
+            NoteKind::Json
         };
     }
     let chart_beside = || path.parent().is_some_and(|folder| folder.join("Chart.yaml").is_file());
     // The values that chart-testing tries.
     let tried = name.ends_with("-values.yaml") && path.parent().is_some_and(|folder| folder.ends_with("ci"));
     if name == "Chart.yaml" || name.starts_with("values") || tried || (name.contains("values") && chart_beside()) {
-        Passed::ChartFile
+        NoteKind::ChartFile
     } else if below(".github/workflows") || name.starts_with(".gitlab-ci") || name == ".travis.yml" || below(".circleci") {
-        Passed::Workflow
+        NoteKind::Workflow
     } else if name.contains("compose") {
-        Passed::Compose
+        NoteKind::Compose
     } else {
-        Passed::Yaml
+        NoteKind::Yaml
     }
 }
 
@@ -111,21 +111,21 @@ mod tests {
     #[test]
     fn what_is_not_for_a_cluster_is_known_by_name_and_text() {
         for (path, text, is) in [
-            ("charts/a/values.yaml", "image: {}\n", Passed::ChartFile),
-            ("charts/a/values-prod.yaml", "image: {}\n", Passed::ChartFile),
-            ("charts/a/ci/dev-values.yaml", "image: {}\n", Passed::ChartFile),
-            (".github/workflows/ci.yml", "on: push\n", Passed::Workflow),
-            ("docker-compose.yml", "services: {}\n", Passed::Compose),
+            ("charts/a/values.yaml", "image: {}\n", NoteKind::ChartFile),
+            ("charts/a/values-prod.yaml", "image: {}\n", NoteKind::ChartFile),
+            ("charts/a/ci/dev-values.yaml", "image: {}\n", NoteKind::ChartFile),
+            (".github/workflows/ci.yml", "on: push\n", NoteKind::Workflow),
+            ("docker-compose.yml", "services: {}\n", NoteKind::Compose),
             (
                 "tsconfig.json",
                 "{\n  // strict\n  \"strict\": true\n}\n",
-                Passed::JsonWithComments,
+                NoteKind::JsonWithComments,
             ),
-            ("package.json", "{\"name\": \"x\"}\n", Passed::Json),
-            ("package.json", "{\"name\": \"{{ x }}\"}\n", Passed::Json),
-            ("{{cookiecutter.x}}/a.json", "{{% if x %}}\n", Passed::Template),
-            ("a/secret.sops.yaml", "a: ENC[x]\nsops:\n  mac: x\n", Passed::Encrypted),
-            ("mkdocs.yml", "site_name: x\n", Passed::Yaml),
+            ("package.json", "{\"name\": \"x\"}\n", NoteKind::Json),
+            ("package.json", "{\"name\": \"{{ x }}\"}\n", NoteKind::Json),
+            ("{{cookiecutter.x}}/a.json", "{{% if x %}}\n", NoteKind::Template),
+            ("a/secret.sops.yaml", "a: ENC[x]\nsops:\n  mac: x\n", NoteKind::Encrypted),
+            ("mkdocs.yml", "site_name: x\n", NoteKind::Yaml),
         ] {
             assert_eq!(other(Path::new(path), text), is, "{path}");
         }

@@ -1,6 +1,6 @@
 //! Finds the files to read.
 
-use super::notes::{Note, Passed};
+use super::notes::{Note, NoteKind};
 use super::{Manifests, Reading, shown};
 use crate::report::Problem;
 use ignore::WalkBuilder;
@@ -127,7 +127,7 @@ fn search(folder: &Path, reading: &Reading<'_>, into: &mut Manifests) -> Result<
             Err(error) if reading.walk == Walk::Flat && error.depth().is_some_and(|depth| depth > 0) => continue,
             Err(error) => {
                 into.notes
-                    .push(Note::of(Passed::Unreadable, folder).because(&error.to_string()));
+                    .push(Note::of(NoteKind::Unreadable, folder).because(&error.to_string()));
                 continue;
             }
         };
@@ -152,11 +152,11 @@ fn search(folder: &Path, reading: &Reading<'_>, into: &mut Manifests) -> Result<
         match path.metadata() {
             Ok(about) if about.is_file() => paths.push(path.to_owned()),
             Ok(about) if about.is_dir() => {}
-            Ok(_) => into.notes.push(Note::of(Passed::NotRegular, path)),
-            Err(_) if kind.is_symlink() => into.notes.push(Note::of(Passed::DanglingLink, path)),
+            Ok(_) => into.notes.push(Note::of(NoteKind::NotRegular, path)),
+            Err(_) if kind.is_symlink() => into.notes.push(Note::of(NoteKind::DanglingLink, path)),
             Err(error) => into
                 .notes
-                .push(Note::of(Passed::Unreadable, path).because(&error.to_string())),
+                .push(Note::of(NoteKind::Unreadable, path).because(&error.to_string())),
         }
     }
     if deeper && !paths.is_empty() {

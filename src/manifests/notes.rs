@@ -13,7 +13,7 @@ const NAMED: usize = 3;
 
 /// Why something was skipped, or is worth a remark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Passed {
+pub enum NoteKind {
     /// A template of a Helm chart.
     HelmTemplate,
     /// A file with `{{` or `{%`.
@@ -68,7 +68,7 @@ pub enum Passed {
     Input,
 }
 
-impl Passed {
+impl NoteKind {
     /// A stable name for reports.
     pub fn name(self) -> &'static str {
         match self {
@@ -199,7 +199,7 @@ impl Passed {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Note {
     /// The kind.
-    pub passed: Passed,
+    pub passed: NoteKind,
     /// The file, made safe to show; empty where there is none.
     pub file: String,
     /// The line, from 1, if it is about one.
@@ -209,12 +209,12 @@ pub struct Note {
 }
 
 impl Note {
-    pub(super) fn of(passed: Passed, path: &Path) -> Self {
+    pub(super) fn of(passed: NoteKind, path: &Path) -> Self {
         Self::about(passed, &path.display().to_string())
     }
 
     /// About a file, as given.
-    pub fn about(passed: Passed, file: &str) -> Self {
+    pub fn about(passed: NoteKind, file: &str) -> Self {
         Self {
             passed,
             file: escape(file.strip_prefix("./").unwrap_or(file)),
@@ -242,7 +242,7 @@ impl Note {
     /// A sentence that is not about a file.
     pub fn input(sentence: String) -> Self {
         Self {
-            passed: Passed::Input,
+            passed: NoteKind::Input,
             file: String::new(),
             line: None,
             what: sentence,
@@ -257,7 +257,7 @@ impl Note {
         let line = self.line.map_or_else(String::new, |line| format!(":{line}"));
         let what = match (self.passed, self.what.as_str()) {
             (_, "") => String::new(),
-            (Passed::HelmTemplate, chart) => format!(" of {chart}"),
+            (NoteKind::HelmTemplate, chart) => format!(" of {chart}"),
             (_, what) => format!(" ({what})"),
         };
         format!("{}{line}: {}{what}", self.file, self.passed.noun().0)
@@ -297,11 +297,11 @@ impl Notes {
             .filter(|note| note.passed.is_said_alone())
             .map(Note::sentence)
             .collect();
-        let mut kinds: BTreeMap<Passed, Vec<&Note>> = BTreeMap::new();
+        let mut kinds: BTreeMap<NoteKind, Vec<&Note>> = BTreeMap::new();
         for note in self.0.iter().filter(|note| !note.passed.is_said_alone()) {
             kinds.entry(note.passed).or_default().push(note);
         }
-        let mut kinds: Vec<(Passed, Vec<&Note>)> = kinds.into_iter().collect();
+        let mut kinds: Vec<(NoteKind, Vec<&Note>)> = kinds.into_iter().collect();
         kinds.sort_by_key(|(passed, notes)| (std::cmp::Reverse(notes.len()), *passed));
         let room = LINES.saturating_sub(lines.len()).max(1);
         let rest = if kinds.len() > room {
@@ -324,15 +324,15 @@ impl Extend<Note> for Notes {
     }
 }
 
-fn counted(passed: Passed, count: usize) -> String {
+fn counted(passed: NoteKind, count: usize) -> String {
     let (one, many) = passed.noun();
     format!("{count} {}", if count == 1 { one } else { many })
 }
 
 /// `212 Helm templates in 9 charts: render them`.
-fn line(passed: Passed, notes: &[&Note]) -> String {
+fn line(passed: NoteKind, notes: &[&Note]) -> String {
     let mut text = counted(passed, notes.len());
-    if passed == Passed::HelmTemplate {
+    if passed == NoteKind::HelmTemplate {
         let charts: BTreeSet<&str> = notes.iter().map(|note| note.what.as_str()).collect();
         let noun = if charts.len() == 1 { "chart" } else { "charts" };
         let _ = write!(text, " in {} {noun}", charts.len());
@@ -342,7 +342,7 @@ fn line(passed: Passed, notes: &[&Note]) -> String {
             what => {
                 let line = note
                     .line
-                    .filter(|_| matches!(passed, Passed::NoRuntimeClass | Passed::FractionTag));
+                    .filter(|_| matches!(passed, NoteKind::NoRuntimeClass | NoteKind::FractionTag));
                 let line = line.map_or_else(String::new, |line| format!(":{line}"));
                 format!("{}{line}: {what}", note.file)
             }
@@ -358,7 +358,7 @@ fn line(passed: Passed, notes: &[&Note]) -> String {
             format!(": {}", only.what)
         };
         let _ = write!(text, " ({}{line}{what})", only.file);
-    } else if let Some(first) = notes.first().filter(|_| notes.len() <= 3 || passed == Passed::RepeatedKey) {
+    } else if let Some(first) = notes.first().filter(|_| notes.len() <= 3 || passed == NoteKind::RepeatedKey) {
         let line = first.line.map_or_else(String::new, |line| format!(":{line}"));
         let _ = write!(text, " (first: {}{line})", first.file);
     }

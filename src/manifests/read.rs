@@ -4,7 +4,7 @@ use super::classify;
 use super::comments;
 use super::find::Candidate;
 use super::names::{Hints, holds_variables};
-use super::notes::{Note, Passed};
+use super::notes::{Note, NoteKind};
 use super::object::{flatten, is_kubernetes, numeric_images, owner, settle};
 use super::values;
 use super::{Keep, Manifest, Reading, Release, Subject, Text, standard_input};
@@ -98,8 +98,8 @@ pub(super) fn file(file: &Candidate, reading: &Reading<'_>, wanted: &Wanted<'_>)
             let text = match bytes {
                 // UTF-16 is only accepted if the file need not be edited in place.
                 Ok(bytes) => super::decode(bytes, reading.keep == Keep::Objects)
-                    .ok_or_else(|| (Passed::NotText, "not UTF-8 text".to_owned())),
-                Err(error) => Err((passed(&error), error.to_string())),
+                    .ok_or_else(|| (NoteKind::NotText, "not UTF-8 text".to_owned())),
+                Err(error) => Err((note_kind(&error), error.to_string())),
             };
             match text {
                 Ok(text) => (name, Ok(text)),
@@ -141,22 +141,22 @@ pub(super) fn rendered(text: &str, name: &str, reading: &Reading<'_>, wanted: &W
     };
     read.take_text(&file, name, text, reading, wanted);
     // What is not for a cluster is no mistake here: notes for users, empty templates.
-    read.notes.retain(|note| note.passed == Passed::RepeatedKey);
+    read.notes.retain(|note| note.passed == NoteKind::RepeatedKey);
     read
 }
 
-fn passed(error: &ReadError) -> Passed {
+fn note_kind(error: &ReadError) -> NoteKind {
     match error {
-        ReadError::NotRegular => Passed::NotRegular,
-        ReadError::TooLong { .. } | ReadError::StreamTooLong { .. } => Passed::TooLong,
-        ReadError::Io(_) => Passed::Unreadable,
+        ReadError::NotRegular => NoteKind::NotRegular,
+        ReadError::TooLong { .. } | ReadError::StreamTooLong { .. } => NoteKind::TooLong,
+        ReadError::Io(_) => NoteKind::Unreadable,
     }
 }
 
 impl FileRead {
     fn take_text(&mut self, file: &Candidate, name: &str, text: &str, reading: &Reading<'_>, wanted: &Wanted<'_>) {
         if let Some(chart) = file.chart.as_ref().filter(|_| classify::is_template(text)) {
-            self.notes.push(Note::about(Passed::HelmTemplate, name).in_chart(chart));
+            self.notes.push(Note::about(NoteKind::HelmTemplate, name).in_chart(chart));
             return;
         }
         let path = file.path.as_deref().unwrap_or(Path::new(""));
@@ -202,7 +202,7 @@ impl FileRead {
             let Found::Document(document) = one else { return };
             // The path of a chart in the current folder does not have its name.
             for (of, tag) in values::fractions(&document.value) {
-                let note = Note::about(Passed::FractionTag, name).at(document.line_of(&of));
+                let note = Note::about(NoteKind::FractionTag, name).at(document.line_of(&of));
                 self.notes.push(note.because(&format!("{of} is {tag}")));
                 found = true;
             }
@@ -244,7 +244,7 @@ impl FileRead {
             match comments::beside(commented, *line) {
                 Some(Ok(ignore)) => ignores.push((path.clone(), ignore)),
                 Some(Err(wrong)) => {
-                    let note = Note::about(Passed::Comment, &source.file);
+                    let note = Note::about(NoteKind::Comment, &source.file);
                     self.notes.push(note.because(&wrong.to_string()));
                 }
                 None => {}
@@ -322,12 +322,12 @@ impl Taker<'_, '_> {
             return;
         }
         let passed = match classify::other(self.path, self.text) {
-            passed @ (Passed::JsonWithComments | Passed::Json | Passed::Encrypted) => passed,
-            _ if classify::is_template(text) => Passed::Template,
+            passed @ (NoteKind::JsonWithComments | NoteKind::Json | NoteKind::Encrypted) => passed,
+            _ if classify::is_template(text) => NoteKind::Template,
             passed => passed,
         };
         let note = Note::about(passed, self.name);
-        self.note(if passed == Passed::Template {
+        self.note(if passed == NoteKind::Template {
             note
         } else {
             note.because(&error.to_string())
@@ -354,7 +354,7 @@ impl Taker<'_, '_> {
             return;
         }
         for (line, key) in &document.repeated {
-            self.note(Note::about(Passed::RepeatedKey, self.name).at(*line).because(key));
+            self.note(Note::about(NoteKind::RepeatedKey, self.name).at(*line).because(key));
         }
         let source = Source {
             file: self.name.to_owned(),
@@ -432,7 +432,7 @@ impl Taker<'_, '_> {
             };
             self.read.subject(document, source, prefix, workload, about, &self.commented);
         } else if classify::is_encrypted(&object) {
-            self.note(Note::about(Passed::Encrypted, self.name));
+            self.note(Note::about(NoteKind::Encrypted, self.name));
             if kind == "Secret" {
                 self.keep(source, object);
             }
@@ -441,7 +441,7 @@ impl Taker<'_, '_> {
         {
             let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
             self.note(
-                Note::about(Passed::Release, self.name)
+                Note::about(NoteKind::Release, self.name)
                     .at(document.line_of(&prefix))
                     .because(&format!("{kind} {name}")),
             );

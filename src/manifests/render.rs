@@ -11,7 +11,7 @@ mod texts;
 
 pub(super) use origin::Origin;
 
-use super::notes::{Note, Passed};
+use super::notes::{Note, NoteKind};
 use super::read::{FileRead, Wanted};
 use super::{Manifests, Reading, Subject};
 use crate::providers::Renderer;
@@ -49,7 +49,7 @@ enum Job {
 enum Without {
     Helm,
     Kustomize,
-    Note(Passed, String),
+    Note(NoteKind, String),
 }
 
 /// The result of a job.
@@ -99,7 +99,7 @@ impl Manifests {
         }
         if rendering.all {
             // Either they were rendered, or another note says why not.
-            self.notes.retain(|note| note.passed != Passed::HelmTemplate);
+            self.notes.retain(|note| note.passed != NoteKind::HelmTemplate);
         }
         self.replace(jobs, done.into_iter().flatten().collect());
     }
@@ -167,17 +167,17 @@ impl Manifests {
         let old: Vec<Note> = self
             .notes
             .iter()
-            .filter(|note| note.passed == Passed::Release)
+            .filter(|note| note.passed == NoteKind::Release)
             .cloned()
             .collect();
-        self.notes.retain(|note| note.passed != Passed::Release);
+        self.notes.retain(|note| note.passed != NoteKind::Release);
         for ((file, line), why) in elsewhere {
             let what = old
                 .iter()
-                .find(|note| *note == &Note::about(Passed::Release, &file).at(line).because(&note.what));
+                .find(|note| *note == &Note::about(NoteKind::Release, &file).at(line).because(&note.what));
             let what = what.map_or_else(String::new, |note| format!("{}, ", note.what));
             self.notes.push(
-                Note::about(Passed::ReleaseElsewhere, &file)
+                Note::about(NoteKind::ReleaseElsewhere, &file)
                     .at(line)
                     .because(&format!("{what}{why}")),
             );

@@ -39,7 +39,7 @@ fn images(manifests: &Manifests) -> Vec<String> {
     manifests.subjects.iter().flat_map(uses).collect()
 }
 
-fn passed(manifests: &Manifests) -> Vec<Passed> {
+fn passed(manifests: &Manifests) -> Vec<NoteKind> {
     manifests.notes.iter().map(|note| note.passed).collect()
 }
 
@@ -149,16 +149,16 @@ fn a_repository_is_read_as_it_is() {
     assert_eq!(
         kinds,
         [
-            Passed::HelmTemplate,
-            Passed::Template,
-            Passed::ChartFile,
-            Passed::Workflow,
-            Passed::Compose,
-            Passed::JsonWithComments,
-            Passed::Json,
-            Passed::Yaml,
-            Passed::Release,
-            Passed::Encrypted,
+            NoteKind::HelmTemplate,
+            NoteKind::Template,
+            NoteKind::ChartFile,
+            NoteKind::Workflow,
+            NoteKind::Compose,
+            NoteKind::JsonWithComments,
+            NoteKind::Json,
+            NoteKind::Yaml,
+            NoteKind::Release,
+            NoteKind::Encrypted,
         ]
     );
     let lines = manifests.notes.summary();
@@ -240,11 +240,11 @@ fn what_is_not_a_file_is_a_note_and_never_waited_for() {
     assert_eq!(
         passed(&manifests),
         [
-            Passed::NotText,
-            Passed::NotRegular,
-            Passed::NotRegular,
-            Passed::NotRegular,
-            Passed::DanglingLink
+            NoteKind::NotText,
+            NoteKind::NotRegular,
+            NoteKind::NotRegular,
+            NoteKind::NotRegular,
+            NoteKind::DanglingLink
         ]
     );
 }
@@ -271,7 +271,7 @@ fn a_file_that_a_person_named_is_read_or_an_error() {
         &reading,
     );
     assert_eq!(manifests.errors.len(), 2, "{:?}", manifests.errors);
-    assert_eq!(passed(&manifests), [Passed::Yaml]);
+    assert_eq!(passed(&manifests), [NoteKind::Yaml]);
     assert_eq!(manifests.objects.len(), 1, "given twice, read once");
 }
 
@@ -297,7 +297,7 @@ fn an_array_of_objects_is_a_list_and_a_patch_is_not() {
     let manifests = read_with(folder.path(), &Filter::default());
     assert_eq!(images(&manifests), ["x:1", "x:1"]);
     assert_eq!(manifests.subjects[1].line_of("spec.containers[0].image"), 2);
-    assert_eq!(passed(&manifests), [Passed::Yaml]);
+    assert_eq!(passed(&manifests), [NoteKind::Yaml]);
 }
 
 #[test]
@@ -330,7 +330,7 @@ fn a_comment_beside_an_image_goes_with_it() {
     assert_eq!(&*one.ignores[0].0, "spec.containers[0].image");
     assert_eq!(one.ignores[0].1.because, "x");
     assert!(two.ignores.is_empty());
-    assert_eq!(passed(&manifests), [Passed::Comment]);
+    assert_eq!(passed(&manifests), [NoteKind::Comment]);
 }
 
 #[test]

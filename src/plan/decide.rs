@@ -10,6 +10,7 @@ use crate::runtime::kubelet::{Attempt, Attempts};
 use crate::verdict::Judgement;
 use crate::verdict::answer::Remark;
 use crate::verdict::case::{Case, Naming, SecretNote, Tried};
+use crate::verdict::cause::Property;
 use crate::verdict::judge::judge;
 use crate::verdict::platforms::Audience;
 use crate::verdict::size::{Bytes, Limit};
@@ -196,7 +197,12 @@ pub fn doubts(plan: &Plan<'_>, judgements: &[Judgement], facts: &Facts) -> BTree
         denied |= judgement.verdict == Verdict::Deny;
         // A registry may hide by 404 what a secret that is not here yet could see.
         let without = judgement.verdict == Verdict::Deny && lacks_a_secret(&planned.next);
-        if !without && !judgement.findings.iter().any(|finding| rests_on_credentials(finding.cause)) {
+        if !without
+            && !judgement
+                .findings
+                .iter()
+                .any(|finding| finding.cause.has(Property::RestsOnCredentials))
+        {
             continue;
         }
         let needs = &planned.template.needs;
@@ -243,19 +249,4 @@ fn lacks_a_secret(next: &Next) -> bool {
         Next::Ask { case, .. } => case.secrets.iter().any(|note| matches!(note, SecretNote::Missing { .. })),
         Next::PassedOver | Next::Later | Next::Settled(_) => false,
     }
-}
-
-/// Whether a cause could go away with other secrets.
-fn rests_on_credentials(cause: Cause) -> bool {
-    matches!(
-        cause,
-        Cause::NotFoundOrDenied
-            | Cause::PullSecretMissing
-            | Cause::PullSecretWrongType
-            | Cause::PullSecretMalformed
-            | Cause::PullSecretNoMatch
-            | Cause::CredentialRefused
-            | Cause::Forbidden
-            | Cause::RegistryRejected
-    )
 }

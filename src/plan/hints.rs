@@ -4,7 +4,8 @@ use super::Check;
 use super::{Next, Plan};
 use crate::image::Reference;
 use crate::runtime::kubelet::Attempts;
-use crate::verdict::{Cause, Judgement, Verdict};
+use crate::verdict::cause::Property;
+use crate::verdict::{Judgement, Verdict};
 use std::sync::Arc;
 
 /// The questions that are worth asking once images were not found, each with the place of its image in the plan.
@@ -13,7 +14,9 @@ pub fn hints(plan: &Plan<'_>, judgements: &[Judgement]) -> Vec<(usize, Check)> {
     images
         .filter(|(_, (planned, judgement))| {
             let asked = matches!(planned.next, Next::Ask { .. });
-            asked && judgement.verdict != Verdict::Allow && judgement.findings.iter().any(|finding| is_absence(finding.cause))
+            asked
+                && judgement.verdict != Verdict::Allow
+                && judgement.findings.iter().any(|finding| finding.cause.has(Property::Absent))
         })
         .flat_map(|(at, (planned, _))| planned.elsewhere.iter().map(move |check| (at, check.clone())))
         .collect()
@@ -35,16 +38,12 @@ pub fn offer(judgements: &mut [Judgement], asked: &[(usize, Check)], outcomes: &
 
 fn name(judgement: &mut Judgement, there: &Reference) {
     let there = there.to_string();
-    for finding in judgement.findings.iter_mut().filter(|finding| is_absence(finding.cause)) {
+    for finding in judgement
+        .findings
+        .iter_mut()
+        .filter(|finding| finding.cause.has(Property::Absent))
+    {
         finding.fix = format!("write {there}, which exists; or {}", finding.fix);
         finding.suggestions.insert(0, there.clone());
     }
-}
-
-/// Whether the image may simply not be where its name says.
-fn is_absence(cause: Cause) -> bool {
-    matches!(
-        cause,
-        Cause::RepositoryNotFound | Cause::TagNotFound | Cause::DigestNotFound | Cause::NotFoundOrDenied
-    )
 }

@@ -24,6 +24,11 @@ mod volumes;
 
 const GOOD: &str = r#"{"auths": {"reg.example": {"auth": "dTpw"}}}"#;
 
+/// The plan of an object without policies, and without any credential that must be got from a plugin or helper.
+fn plan<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings) -> Plan<'a> {
+    super::plan(workload, facts, settings, &NodeCredentials::default(), &Matching::none())
+}
+
 fn settings() -> Settings {
     Settings {
         node_credentials: ["*.azurecr.io"].iter().collect(),
@@ -762,7 +767,7 @@ fn doubts_name_what_a_finding_rests_on() {
     assert_eq!(names, ["Namespace", "Secret(\"gone\")", "Secret(\"used\")"]);
     let only_gone = pod("reg.example/a:1", &["gone"]);
     let workload = extract(&only_gone, None, "ns", &Kinds::default()).unwrap();
-    let mut hidden = super::plan(&workload, &facts, &settings());
+    let mut hidden = self::plan(&workload, &facts, &settings());
     let missing = Err(failure(Evidence::RepositoryUnknown, 404));
     let judgements = decide(&mut hidden, &[outcome(missing)]);
     let doubted = doubts(&hidden, &judgements, &facts);

@@ -10,6 +10,7 @@ use super::schema;
 use super::selector::{Alphabet, Glob, Selector};
 use super::{Circumstances, Matching, Problem, Requester, Subject};
 use crate::image::{Pattern, Platform, Reference, escape};
+use crate::verdict::cause::Property;
 use crate::verdict::decision::Words;
 use crate::verdict::{Cause, Outlook, Verdict};
 use crate::workload::Kinds;
@@ -60,16 +61,6 @@ pub struct DaysLeft {
     pub exemption: Option<i64>,
 }
 
-/// From harmless to most severe.
-pub(super) const OUTLOOKS: [Outlook; 6] = [
-    Outlook::Pulls,
-    Outlook::Unknown,
-    Outlook::FailsToRun,
-    Outlook::MayFail,
-    Outlook::WillFail,
-    Outlook::NotAllowed,
-];
-
 /// `actions`, by cause and by outlook.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Actions {
@@ -85,9 +76,9 @@ impl Actions {
                 .iter()
                 .filter_map(|cause| Some((*cause, find(cause.name())?)))
                 .collect(),
-            outlooks: OUTLOOKS
-                .into_iter()
-                .filter_map(|outlook| Some((outlook, find(outlook.name())?)))
+            outlooks: Outlook::ALL
+                .iter()
+                .filter_map(|outlook| Some((*outlook, find(outlook.name())?)))
                 .collect(),
         }
     }
@@ -209,11 +200,8 @@ impl Policy {
 
     /// Whether a finding of this cause may break its platforms or its size limit.
     pub(super) fn rules_on(&self, cause: Cause) -> bool {
-        match cause {
-            Cause::PlatformMismatch | Cause::ArchitectureMismatch => self.platforms.is_some(),
-            Cause::ImageTooLarge => self.size_max.is_some(),
-            _ => false,
-        }
+        (self.platforms.is_some() && cause.has(Property::BreaksPlatforms))
+            || (self.size_max.is_some() && cause.has(Property::BreaksSize))
     }
 
     /// The places its allow list names: registry and path before the first wildcard.

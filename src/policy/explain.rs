@@ -1,7 +1,6 @@
 //! Why an image is treated the way it is: each policy, each rule, and what is done about anything a registry may return.
 
 use super::applies::{Certainty, applies, doubt};
-use super::compiled::OUTLOOKS;
 use super::dates;
 use super::exemptions::{self, Used};
 use super::names::{components, held};
@@ -186,8 +185,9 @@ pub fn explain(
             }
         })
         .collect();
-    let by_outlook = OUTLOOKS
-        .into_iter()
+    let by_outlook = Outlook::ALL
+        .iter()
+        .copied()
         // Name rules have their own findings above.
         .filter(|outlook| *outlook != Outlook::NotAllowed)
         .map(|outlook| Row {
@@ -196,7 +196,7 @@ pub fn explain(
         });
     let named: BTreeSet<Cause> = matching.policies().flat_map(|policy| policy.actions.causes()).collect();
     let by_cause = named.into_iter().filter_map(|cause| {
-        let outlook = Some(usual(cause)).filter(|outlook| *outlook != Outlook::NotAllowed)?;
+        let outlook = Some(cause.usual_outlook()).filter(|outlook| *outlook != Outlook::NotAllowed)?;
         Some(Row {
             subject: cause.name(),
             done: matching.decide(&finding(cause, outlook), None).into(),
@@ -332,38 +332,6 @@ fn registries(policy: &Policy, reference: &Reference) -> Rule {
         rule: "registries",
         allowed,
         why,
-    }
-}
-
-/// The outlook of a cause before anything softens it (contract 3).
-fn usual(cause: Cause) -> Outlook {
-    match cause {
-        Cause::InvalidImageName
-        | Cause::RepositoryNotFound
-        | Cause::TagNotFound
-        | Cause::DigestNotFound
-        | Cause::NotFoundOrDenied
-        | Cause::PullSecretMalformed
-        | Cause::CredentialRefused
-        | Cause::Forbidden
-        | Cause::RegistryRejected
-        | Cause::PlatformMismatch
-        | Cause::NotAnImage
-        | Cause::ContentInvalid
-        | Cause::ContentMissing
-        | Cause::PullSecretMissing
-        | Cause::PullSecretWrongType
-        | Cause::PullSecretNoMatch => Outlook::WillFail,
-        Cause::RateLimited
-        | Cause::DnsFailure
-        | Cause::ConnectionFailed
-        | Cause::Timeout
-        | Cause::TlsFailure
-        | Cause::RegistryError
-        | Cause::LookupRefused => Outlook::Unknown,
-        Cause::ArchitectureMismatch => Outlook::FailsToRun,
-        Cause::NeverPulled | Cause::ImageTooLarge => Outlook::MayFail,
-        Cause::RegistryNotAllowed | Cause::TagNotAllowed | Cause::DigestRequired => Outlook::NotAllowed,
     }
 }
 

@@ -16,6 +16,7 @@ use super::model::Mode;
 use super::names::Registries;
 use super::selector::{Glob, NAME_LABEL, Selector};
 use crate::image::{Pattern, escape};
+use crate::verdict::cause::Property;
 use crate::verdict::{Cause, Outlook, Verdict};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -191,16 +192,12 @@ fn not_exportable(policy: &Policy, now: Timestamp) -> Vec<String> {
     }
     let about_registries = Cause::ALL
         .iter()
-        .filter(|cause| {
-            !matches!(
-                cause,
-                Cause::RegistryNotAllowed | Cause::TagNotAllowed | Cause::DigestRequired
-            )
-        })
+        .filter(|cause| !cause.has(Property::NameRule))
         .filter(|cause| policy.actions.causes().any(|written| written == **cause))
         .map(|cause| cause.name());
-    let outlooks = super::compiled::OUTLOOKS
-        .into_iter()
+    let outlooks = Outlook::ALL
+        .iter()
+        .copied()
         .filter(|outlook| *outlook != Outlook::NotAllowed && policy.actions.of_outlook(*outlook).is_some())
         .map(Outlook::name);
     let actions: Vec<&str> = about_registries.chain(outlooks).collect();

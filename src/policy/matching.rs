@@ -7,7 +7,7 @@ use super::dates;
 use super::exemptions::{self, Used};
 use super::model::Mode;
 use super::refusals::RULES;
-use super::votes::{Ballot, Default, Vote, count};
+use super::votes::{Ballot, GateDefault, Vote, count};
 use crate::image::Platform;
 use crate::verdict::decision::Decision;
 use crate::verdict::finding::Finding;
@@ -174,8 +174,8 @@ impl Matching {
             }
         }
         let default = match raised_by {
-            Some(_) => Default::None,
-            None => Default::Of(finding.outlook, self.0.gate),
+            Some(_) => GateDefault::None,
+            None => GateDefault::Of(finding.outlook, self.0.gate),
         };
         count(&votes, default, Certainty::Certain)
     }
@@ -195,8 +195,8 @@ impl Matching {
 
     pub(super) fn weigh(&self, cause: Cause, outlook: Outlook, raised_by: Option<&str>) -> Decision {
         let default = match raised_by {
-            Some(_) => Default::None,
-            None => Default::Of(outlook, self.0.gate),
+            Some(_) => GateDefault::None,
+            None => GateDefault::Of(outlook, self.0.gate),
         };
         count(&self.votes_on(cause, outlook, raised_by), default, self.doubtful(raised_by))
     }
@@ -211,7 +211,7 @@ impl Matching {
             .iter()
             .map(|matched| matched.vote(ballot(matched), now))
             .collect();
-        count(&votes, Default::Of(outlook, self.0.gate), Certainty::Certain)
+        count(&votes, GateDefault::Of(outlook, self.0.gate), Certainty::Certain)
     }
 
     /// Whether a finding is certain: it is not if the policy that raised it may not apply.

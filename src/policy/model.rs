@@ -382,7 +382,7 @@ macro_rules! is_empty {
 is_empty!(Match, Registries, Tags, Size, Exempt);
 
 /// The outlooks that may have an action, with their meaning.
-const OUTLOOKS: [(Outlook, &str); 6] = [
+const OUTLOOK_DESCRIPTIONS: [(Outlook, &str); 6] = [
     (Outlook::WillFail, "The pull is certain to fail. Denied by default."),
     (
         Outlook::MayFail,
@@ -405,7 +405,9 @@ const OUTLOOKS: [(Outlook, &str); 6] = [
 
 /// Every key of `actions`, with its description.
 fn keys() -> impl Iterator<Item = (&'static str, String)> {
-    let outlooks = OUTLOOKS.iter().map(|(outlook, text)| (outlook.name(), (*text).to_owned()));
+    let outlooks = OUTLOOK_DESCRIPTIONS
+        .iter()
+        .map(|(outlook, text)| (outlook.name(), (*text).to_owned()));
     let causes = Cause::ALL
         .iter()
         .map(|cause| (cause.name(), format!("For findings of the cause {}.", cause.name())));

@@ -43,7 +43,7 @@ impl Ballot {
 
 /// Whether the finding would exist without policies.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Default {
+pub(super) enum GateDefault {
     /// It would: the default of this outlook applies, in the settings' mode for the namespace.
     Of(Outlook, Mode),
     /// It would not: only a policy's rule raises it.
@@ -51,15 +51,15 @@ pub(super) enum Default {
 }
 
 /// Counts the votes, in the order of the policies. `finding`: whether the policy that raised it certainly applies.
-pub(super) fn count(votes: &[Vote], default: Default, finding: Certainty) -> Decision {
+pub(super) fn count(votes: &[Vote], default: GateDefault, finding: Certainty) -> Decision {
     let severest = |certainty: Certainty| {
         let cast = votes.iter().filter(move |vote| vote.certainty == certainty);
         cast.filter_map(Vote::cast).max_by_key(|cast| (cast.verdict, cast.enforced))
     };
     let acted = |vote: &Vote| vote.certainty == Certainty::Certain && matches!(vote.ballot, Some(Ballot::Action(_)));
     let by_default = match default {
-        Default::Of(outlook, mode) if !votes.iter().any(acted) => Some(by_default(outlook, mode)),
-        Default::Of(..) | Default::None => None,
+        GateDefault::Of(outlook, mode) if !votes.iter().any(acted) => Some(by_default(outlook, mode)),
+        GateDefault::Of(..) | GateDefault::None => None,
     };
     let by_gate = by_default.is_some() && by_default_denies(default);
     let mut decision = match (severest(Certainty::Certain), by_default) {
@@ -95,8 +95,8 @@ pub(super) fn count(votes: &[Vote], default: Default, finding: Certainty) -> Dec
 }
 
 /// Whether the default would deny, if the settings' mode were not `Warn`.
-fn by_default_denies(default: Default) -> bool {
-    matches!(default, Default::Of(outlook, Mode::Warn) if outlook.default_verdict() == Verdict::Deny)
+fn by_default_denies(default: GateDefault) -> bool {
+    matches!(default, GateDefault::Of(outlook, Mode::Warn) if outlook.default_verdict() == Verdict::Deny)
 }
 
 /// Which policy will deny once it is enforced, and from when. Policies in Audit mode are not announced.

@@ -333,9 +333,9 @@ impl Memo {
         self.insert(request, answer, lives(request, answer), is_good(request, answer));
     }
 
-    /// A 429 is about the repository that it was given for, as far as is known: a proxy's cache may count by path, and one namespace's 429 is
-    /// not to keep the others from theirs. A second one of another repository, before the first may be asked again, shows that it is about
-    /// the host; and of some that is known.
+    /// A 429 is about the repository that it was given for, as far as is known: a proxy's cache may count by path, and the
+    /// 429 of one namespace must not stop the others. A second one, of another repository, before the first may be asked again, shows that it
+    /// is about the host; some registries are known to count per host.
     fn throttle(&self, request: &Request, until: Instant, said: bool) {
         let own: Arc<str> = Arc::from(part(&request.path));
         let of_host = throttled(request, lane(request), None);

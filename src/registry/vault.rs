@@ -22,8 +22,8 @@ const CREDENTIALS_FOR: Duration = Duration::from_hours(1);
 const USUAL_LIFETIME: u64 = 60;
 /// The longest lifetime that is believed, in seconds: rights change.
 const LONGEST_LIFETIME: u64 = 3600;
-/// A token is not handed out at the end of its life: it must outlive the pull that it is taken for. A tenth of its life, in seconds at
-/// least this.
+/// Tokens are not handed out in the last tenth of their life, or the last seconds if these are more: a token must outlive the pull that it
+/// is for.
 const SLACK: u64 = 5;
 /// A pull takes about so long.
 const JUST_GRANTED: Duration = Duration::from_secs(3);

@@ -2,6 +2,7 @@
 
 use super::{Entry, ImageStatus};
 use crate::verdict::answer::Remark;
+use crate::verdict::cause::Property;
 use crate::verdict::message::image_of;
 use crate::verdict::{Cause, Decision, Finding};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -81,19 +82,11 @@ pub(super) fn unchecked<'a>(groups: &[Group<'a>]) -> Vec<Shared<'a>> {
     share(unchecked.map(|group| {
         let finding = group.root.0;
         let key = match &finding.evidence.host {
-            Some(host) if !is_about_a_secret(finding.cause) => (finding.cause, host.as_str()),
+            Some(host) if !finding.cause.has(Property::AboutPullSecret) => (finding.cause, host.as_str()),
             Some(_) | None => (finding.cause, finding.message.as_str()),
         };
         (key, finding, group.image.clone())
     }))
-}
-
-/// Whether findings of this cause differ in the pull secret that they name.
-fn is_about_a_secret(cause: Cause) -> bool {
-    matches!(
-        cause,
-        Cause::PullSecretMissing | Cause::PullSecretWrongType | Cause::PullSecretMalformed | Cause::PullSecretNoMatch
-    )
 }
 
 /// Names that are filled in later, by what fills them in; sorted.

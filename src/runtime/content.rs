@@ -17,6 +17,9 @@ use oci_client::manifest::{
 };
 use std::collections::HashSet;
 
+/// The media type of a Docker schema 1 manifest without signatures.
+pub(crate) const UNSIGNED_SCHEMA1: &str = "application/vnd.docker.distribution.manifest.v1+json";
+
 /// The blobs of a manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Body {

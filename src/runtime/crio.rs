@@ -23,6 +23,8 @@ mod source;
 pub mod version;
 pub mod words;
 
+pub(crate) use manifest::LONGEST as LONGEST_MANIFEST;
+
 use crate::ask::{Ask, Missing};
 use crate::image::{Platform, Reference};
 use crate::runtime::answer::Answer;

@@ -323,7 +323,8 @@ pub const WEB_PAGE: &str = "a web page";
 /// What stands in [`Failure::detail`] of an interrupted connection where the answer had begun.
 pub const CUT_SHORT: &str = "the answer ends before its announced length";
 
-/// The kinds of evidence. `cause` maps each to a cause and a base outlook, in one exhaustive match.
+/// The kinds of evidence. [`Evidence::shows`] says how much each proves, which is its base outlook; `verdict::cause` names its cause. Both are
+/// exhaustive matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Evidence {
     /// The registry says that the repository is unknown (`NAME_UNKNOWN`, on the manifest or on the tag list).
@@ -456,25 +457,12 @@ impl Evidence {
             | Self::Tls(_)
             | Self::ServerError { .. }
             | Self::Refused(_)
-            | Self::Unresolved(
-                Unresolved::ShortName
-                | Unresolved::PlainHttp
-                | Unresolved::NodeCredential
-                | Unresolved::Signatures
-                | Unresolved::Unreadable,
-            )
             | Self::NoRegistry { .. }
             | Self::Internal => Shows::Nothing,
-            // If there is nothing to unpack, containerd's transfer service does not count layers.
-            Self::CredentialNotText { every_kubelet: false }
-            | Self::ForeignUrls { .. }
-            | Self::ContentInvalid(
-                ContentFault::NeedsPlugin(_)
-                | ContentFault::Unread(_)
-                | ContentFault::LayerCount { layers: 0, .. }
-                | ContentFault::PartOfOthers(_)
-                | ContentFault::Newer(_),
-            ) => Shows::FailureOfSome,
+            Self::CredentialNotText { every_kubelet: false } | Self::ForeignUrls { .. } => Shows::FailureOfSome,
+            Self::Rejected(rejection) => rejection.shows(),
+            Self::Unresolved(why) => why.shows(),
+            Self::ContentInvalid(fault) => shown_by(fault),
             Self::RepositoryUnknown
             | Self::TagUnknown { .. }
             | Self::TagWithoutManifest
@@ -486,11 +474,39 @@ impl Evidence {
             | Self::Forbidden {
                 address_bound: false, ..
             }
+            | Self::ContentMissing { .. }
+            | Self::TooLong { .. } => Shows::Failure,
+        }
+    }
+
+    /// Whether the registry, or the way to it, is in trouble: an older answer may then be used. Throttling and our own rules do not count.
+    pub fn is_down(&self) -> bool {
+        match self {
+            Self::Redirected { fails, .. } | Self::ByChance { fails, .. } => fails.is_down(),
+            Self::NameNotResolved
+            | Self::ConnectionFailed(_)
+            | Self::TimedOut(_)
+            | Self::Tls(_)
+            | Self::ServerError { .. }
+            | Self::NoRegistry { .. } => true,
+            Self::RepositoryUnknown
+            | Self::TagUnknown { .. }
+            | Self::TagWithoutManifest
+            | Self::DigestUnknown
+            | Self::AuthenticationRequired { .. }
+            | Self::InsufficientScope { .. }
+            | Self::CredentialRefused { .. }
+            | Self::CredentialNotText { .. }
+            | Self::Forbidden { .. }
             | Self::Rejected(_)
+            | Self::RateLimited
+            | Self::Refused(_)
             | Self::Unresolved(_)
             | Self::ContentInvalid(_)
             | Self::ContentMissing { .. }
-            | Self::TooLong { .. } => Shows::Failure,
+            | Self::ForeignUrls { .. }
+            | Self::TooLong { .. }
+            | Self::Internal => false,
         }
     }
 
@@ -595,6 +611,24 @@ pub enum Rejection {
     NoAddress,
 }
 
+impl Rejection {
+    fn shows(self) -> Shows {
+        match self {
+            Self::Status
+            | Self::NoUsableChallenge
+            | Self::UnauthorizedAgain
+            | Self::TokenStatus
+            | Self::NoToken
+            | Self::HeadOnly
+            | Self::RedirectLoop
+            | Self::NoRealm
+            | Self::NoHost
+            | Self::PeersOnly
+            | Self::NoAddress => Shows::Failure,
+        }
+    }
+}
+
 /// Why the settings of a node lead to no registry (`registries.conf`, which CRI-O reads).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Unresolved {
@@ -618,6 +652,47 @@ pub enum Unresolved {
     Rejected,
     /// `policy.json` admits only signed images, and we do not check signatures.
     Signatures,
+}
+
+impl Unresolved {
+    fn shows(self) -> Shows {
+        match self {
+            Self::ShortName | Self::Unreadable | Self::PlainHttp | Self::NodeCredential | Self::Signatures => Shows::Nothing,
+            Self::NoSearchRegistry | Self::Ambiguous | Self::Blocked | Self::Name | Self::Rejected => Shows::Failure,
+        }
+    }
+}
+
+fn shown_by(fault: &ContentFault) -> Shows {
+    match fault {
+        ContentFault::NeedsPlugin(_)
+        | ContentFault::Unread(_)
+        // If there is nothing to unpack, containerd's transfer service does not count layers.
+        | ContentFault::LayerCount { layers: 0, .. }
+        | ContentFault::PartOfOthers(_)
+        | ContentFault::Newer(_) => Shows::FailureOfSome,
+        ContentFault::MediaType(_)
+        | ContentFault::EntryType(_)
+        | ContentFault::NotJson(_)
+        | ContentFault::BodyMismatch(_)
+        | ContentFault::WrongKind(_)
+        | ContentFault::Empty
+        | ContentFault::DigestMalformed(_)
+        | ContentFault::DigestWrong
+        | ContentFault::OtherDigest { .. }
+        | ContentFault::NotServed
+        | ContentFault::Unsigned
+        | ContentFault::ConfigNotJson(_)
+        | ContentFault::ConfigWrongKind
+        | ContentFault::SizeOf { .. }
+        | ContentFault::LayerCount { .. }
+        | ContentFault::DigestIsBlob
+        | ContentFault::OtherSize { .. }
+        | ContentFault::NoImage
+        | ContentFault::Packed(_)
+        | ContentFault::DiffId(_)
+        | ContentFault::Structure(_) => Shows::Failure,
+    }
 }
 
 /// Whether another credential could have got another answer: a failure of authentication or authorization.

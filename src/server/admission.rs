@@ -291,11 +291,11 @@ impl Collecting {
                 frame
             } else {
                 if let Some(place) = &mut self.place {
-                    place.arrive();
+                    place.start_arriving();
                 }
                 let lost = async {
                     match (&self.place, told) {
-                        (Some(place), None) => place.lost().await,
+                        (Some(place), None) => place.evicted().await,
                         (Some(_), Some((until, _))) => tokio::time::sleep_until(until).await,
                         (None, _) => std::future::pending().await,
                     }
@@ -329,7 +329,7 @@ impl Collecting {
             if let Some(place) = &self.place {
                 told = match told {
                     Some((_, come)) if come + fits >= PROOF => {
-                        place.stay();
+                        place.resume_arriving();
                         None
                     }
                     Some((until, come)) => Some((until, come + fits)),
@@ -349,7 +349,7 @@ impl Collecting {
             }
         }
         if let Some(place) = &self.place {
-            place.settle();
+            place.complete();
         }
         Ok(End::Complete)
     }

@@ -44,11 +44,11 @@ struct Slot {
     /// When the last whole step had arrived.
     since: Instant,
     /// Bytes that have arrived since.
-    come: usize,
+    arrived: usize,
     /// Bytes that it takes from the pool.
     bytes: usize,
-    /// Tells it to go.
-    go: Arc<Notify>,
+    /// Tells it to give up its place.
+    evict: Arc<Notify>,
 }
 
 /// Room for a body, until it is dropped.
@@ -56,7 +56,7 @@ struct Slot {
 pub(super) struct Place {
     pool: Arc<Pool>,
     bytes: OwnedSemaphorePermit,
-    /// Once it had to wait for bytes: its number among the arriving bodies, and what tells it to go.
+    /// Once it had to wait for bytes: its number among the arriving bodies, and what tells it to give up its place.
     arriving: Option<(u64, Arc<Notify>)>,
 }
 
@@ -108,20 +108,20 @@ impl Pool {
             match tokio::time::timeout_at(until.min(now + LOOK), &mut waiting).await {
                 Ok(permit) => break permit.ok()?,
                 Err(_) if Instant::now() >= until => return None,
-                Err(_) => self.dismiss(bytes),
+                Err(_) => self.evict_slow(bytes),
             }
         };
         Some(Place::new(self, permit))
     }
 
-    /// Tells those that arrive too slowly to go, the oldest first, until `wanted` bytes are free.
-    fn dismiss(&self, wanted: usize) {
+    /// Tells bodies that arrive too slowly to give up their places, the oldest first, until `wanted` bytes are free.
+    fn evict_slow(&self, wanted: usize) {
         let mut freed = self.free.available_permits();
         self.arriving().all.retain(|_, slot| {
             let stays = freed >= wanted || slot.since.elapsed() < SLOW;
             if !stays {
                 freed = freed.saturating_add(slot.bytes);
-                slot.go.notify_one();
+                slot.evict.notify_one();
             }
             stays
         });
@@ -137,33 +137,33 @@ impl Place {
         }
     }
 
-    fn slot(&self, go: &Arc<Notify>) -> Slot {
+    fn slot(&self, evict: &Arc<Notify>) -> Slot {
         Slot {
             since: Instant::now(),
-            come: 0,
+            arrived: 0,
             bytes: self.bytes.num_permits(),
-            go: Arc::clone(go),
+            evict: Arc::clone(evict),
         }
     }
 
-    /// The body is not complete yet: from now on it may have to go.
-    pub(super) fn arrive(&mut self) {
+    /// The body is not complete yet: from now on it may lose its place.
+    pub(super) fn start_arriving(&mut self) {
         if self.arriving.is_none() {
-            let go = Arc::new(Notify::new());
-            let slot = self.slot(&go);
+            let evict = Arc::new(Notify::new());
+            let slot = self.slot(&evict);
             let mut arriving = self.pool.arriving();
             let number = arriving.next;
             arriving.next += 1;
             arriving.all.insert(number, slot);
             drop(arriving);
-            self.arriving = Some((number, go));
+            self.arriving = Some((number, evict));
         }
     }
 
     /// Completes when the body has taken too long and others wait.
-    pub(super) async fn lost(&self) {
+    pub(super) async fn evicted(&self) {
         match &self.arriving {
-            Some((_, go)) => go.notified().await,
+            Some((_, evict)) => evict.notified().await,
             None => std::future::pending().await,
         }
     }
@@ -172,23 +172,23 @@ impl Place {
     pub(super) fn progress(&self, bytes: usize) {
         let Some((number, _)) = &self.arriving else { return };
         if let Some(slot) = self.pool.arriving().all.get_mut(number) {
-            slot.come = slot.come.saturating_add(bytes);
-            if slot.come >= STEP {
-                slot.come = 0;
+            slot.arrived = slot.arrived.saturating_add(bytes);
+            if slot.arrived >= STEP {
+                slot.arrived = 0;
                 slot.since = Instant::now();
             }
         }
     }
 
-    /// Lets it go on arriving after all.
-    pub(super) fn stay(&self) {
-        if let Some((number, go)) = &self.arriving {
-            self.pool.arriving().all.insert(*number, self.slot(go));
+    /// Keeps its place after all.
+    pub(super) fn resume_arriving(&self) {
+        if let Some((number, evict)) = &self.arriving {
+            self.pool.arriving().all.insert(*number, self.slot(evict));
         }
     }
 
     /// The body is complete: it keeps its place.
-    pub(super) fn settle(&self) {
+    pub(super) fn complete(&self) {
         if let Some((number, _)) = &self.arriving {
             self.pool.arriving().all.remove(number);
         }
@@ -197,7 +197,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.settle();
+        self.complete();
     }
 }
 
@@ -220,7 +220,7 @@ mod tests {
     async fn who_does_not_fit_waits_until_somebody_goes() {
         let budget = budget(4000);
         let first = budget.place(600, soon(1)).await.unwrap();
-        first.settle();
+        first.complete();
         assert!(budget.place(600, soon(5)).await.is_none(), "a complete one stays");
         let (second, ()) = tokio::join!(budget.place(600, soon(5)), async move {
             tokio::time::sleep(Duration::from_secs(3)).await;
@@ -236,7 +236,7 @@ mod tests {
     async fn large_ones_leave_room_for_usual_ones() {
         let budget = budget(4 * limits::LARGE_BODY);
         let large = budget.place(3 * limits::LARGE_BODY, soon(1)).await.unwrap();
-        large.settle();
+        large.complete();
         assert!(budget.place(limits::LARGE_BODY, soon(1)).await.is_none());
         assert!(budget.place(1000, soon(1)).await.is_some());
     }
@@ -245,12 +245,12 @@ mod tests {
     async fn a_body_that_does_not_arrive_gives_way() {
         let budget = budget(4000);
         let mut slow = budget.place(600, soon(1)).await.unwrap();
-        slow.arrive();
+        slow.start_arriving();
         let complete = budget.place(300, soon(1)).await.unwrap();
-        complete.settle();
+        complete.complete();
         let begun = Instant::now();
         let (place, ()) = tokio::join!(budget.place(500, soon(5)), async {
-            slow.lost().await;
+            slow.evicted().await;
             drop(slow);
         });
         assert!(place.is_some());
@@ -261,7 +261,7 @@ mod tests {
     async fn a_body_that_goes_on_arriving_keeps_its_place() {
         let budget = budget(4000);
         let mut busy = budget.place(600, soon(1)).await.unwrap();
-        busy.arrive();
+        busy.start_arriving();
         let waiting = budget.place(500, soon(60));
         let arriving = async {
             for _ in 0..8 {
@@ -271,7 +271,7 @@ mod tests {
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            () = busy.lost() => {}
+            () = busy.evicted() => {}
             () = arriving => {}
             place = waiting => panic!("{place:?} while the first goes on"),
         }

@@ -1,4 +1,4 @@
-//! Which reviews become Kubernetes Events, and what they say (docs/decisions/0011).
+//! Which reviews become Kubernetes Events, and what they say (docs/decisions/0012).
 
 use crate::cluster::{EventReason, EventRecorder, Regarding, ReviewEvent};
 use crate::review::{Operation, Review};

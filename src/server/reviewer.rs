@@ -10,6 +10,7 @@ use crate::limits;
 use crate::review::{self, Audit, InvalidReview, Outcome, Review};
 use crate::telemetry::{BadRequest, Metrics};
 use crate::verdict::answer::{Answer, Exemption, Judged, Look, Remark};
+use crate::verdict::cause::Property;
 use crate::verdict::{Cause, Outlook, Verdict};
 use crate::workload::{Kinds, ObjectId, Skip, Workload, extract, paths_without_images};
 use std::collections::BTreeSet;
@@ -26,7 +27,7 @@ const MANY_IMAGES: usize = 100;
 
 /// Builds the reviewer. `limit` is `--deadline`; `events` records what users of the cluster may want to see.
 pub fn reviewer(gate: Gate, metrics: Metrics, events: EventRecorder, limit: Duration) -> Reviewer {
-    begin(&metrics);
+    create_series(&metrics);
     let handler = Arc::new(Handler {
         gate,
         metrics,
@@ -89,13 +90,8 @@ async fn review_large(handler: Arc<Handler>, sent: Sent, time: Time) -> Reply {
 }
 
 /// Creates every series that reviews are counted in.
-fn begin(metrics: &Metrics) {
-    let of_names = |cause: &Cause| {
-        matches!(
-            cause,
-            Cause::RegistryNotAllowed | Cause::TagNotAllowed | Cause::DigestRequired
-        )
-    };
+fn create_series(metrics: &Metrics) {
+    let of_names = |cause: &Cause| cause.has(Property::NameRule);
     // Name rules are never softened, and no other cause has their outlook.
     let findings = Cause::ALL.iter().flat_map(|cause| {
         let possible = Outlook::ALL

@@ -94,9 +94,104 @@ causes! {
 }
 
 use super::{Evidence, Outlook};
+use crate::runtime::content::UNSIGNED_SCHEMA1;
 use crate::runtime::outcome::{ContentFault, Shows};
 
-/// Evidence → cause and base outlook. Context may only soften the outlook afterwards.
+/// What holds for every finding of a cause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Property {
+    /// Another credential, or a right that is granted to this one, may change it.
+    RestsOnCredentials,
+    /// It may be that the pull only lacks a credential that the registry accepts.
+    LacksCredential,
+    /// It is about a pull secret; findings of the cause differ in the secret's name.
+    AboutPullSecret,
+    /// The image may simply not be where its name says.
+    Absent,
+    /// Pushing an image may fix it.
+    FixedByPush,
+    /// The registry refuses the caller: it may have the image, and no push changes that.
+    CallerRefused,
+    /// Asking again a little later may give an answer.
+    Transient,
+    /// It is raised by a policy's rule about names, before any registry is asked.
+    NameRule,
+    /// A policy's `platforms` may be what it breaks.
+    BreaksPlatforms,
+    /// A policy's `size.max` may be what it breaks.
+    BreaksSize,
+}
+
+impl Cause {
+    /// Whether this holds for every finding of this cause.
+    pub fn has(self, property: Property) -> bool {
+        self.properties().contains(&property)
+    }
+
+    fn properties(self) -> &'static [Property] {
+        use Property::{
+            AboutPullSecret, Absent, BreaksPlatforms, BreaksSize, CallerRefused, FixedByPush, LacksCredential, NameRule,
+            RestsOnCredentials, Transient,
+        };
+        match self {
+            Self::RepositoryNotFound | Self::TagNotFound | Self::DigestNotFound => &[Absent, FixedByPush],
+            Self::NotFoundOrDenied => &[Absent, FixedByPush, RestsOnCredentials, LacksCredential],
+            Self::PullSecretMissing | Self::PullSecretNoMatch => &[AboutPullSecret, RestsOnCredentials, LacksCredential],
+            Self::PullSecretWrongType | Self::PullSecretMalformed => &[AboutPullSecret, RestsOnCredentials],
+            Self::CredentialRefused => &[RestsOnCredentials, LacksCredential, CallerRefused],
+            Self::Forbidden => &[RestsOnCredentials, CallerRefused],
+            Self::RegistryRejected => &[RestsOnCredentials],
+            Self::RateLimited | Self::DnsFailure | Self::ConnectionFailed | Self::Timeout | Self::RegistryError => &[Transient],
+            Self::PlatformMismatch => &[FixedByPush, BreaksPlatforms],
+            Self::ArchitectureMismatch => &[BreaksPlatforms],
+            Self::ContentMissing => &[FixedByPush],
+            Self::ImageTooLarge => &[BreaksSize],
+            Self::RegistryNotAllowed | Self::TagNotAllowed | Self::DigestRequired => &[NameRule],
+            Self::InvalidImageName
+            | Self::TlsFailure
+            | Self::LookupRefused
+            | Self::NotAnImage
+            | Self::ContentInvalid
+            | Self::NeverPulled => &[],
+        }
+    }
+
+    /// The outlook of a finding of this cause before anything softens it (contract 3), where no evidence says more: a pull without its
+    /// secret is taken for one of a private image.
+    pub fn usual_outlook(self) -> Outlook {
+        match self {
+            Self::InvalidImageName
+            | Self::RepositoryNotFound
+            | Self::TagNotFound
+            | Self::DigestNotFound
+            | Self::NotFoundOrDenied
+            | Self::PullSecretMissing
+            | Self::PullSecretWrongType
+            | Self::PullSecretMalformed
+            | Self::PullSecretNoMatch
+            | Self::CredentialRefused
+            | Self::Forbidden
+            | Self::RegistryRejected
+            | Self::PlatformMismatch
+            | Self::NotAnImage
+            | Self::ContentInvalid
+            | Self::ContentMissing => Outlook::WillFail,
+            Self::RateLimited
+            | Self::DnsFailure
+            | Self::ConnectionFailed
+            | Self::Timeout
+            | Self::TlsFailure
+            | Self::RegistryError
+            | Self::LookupRefused => Outlook::Unknown,
+            Self::ArchitectureMismatch => Outlook::FailsToRun,
+            Self::NeverPulled | Self::ImageTooLarge => Outlook::MayFail,
+            Self::RegistryNotAllowed | Self::TagNotAllowed | Self::DigestRequired => Outlook::NotAllowed,
+        }
+    }
+}
+
+/// The cause that a piece of evidence is named by, and its base outlook: what the evidence shows ([`Evidence::shows`]). Context may only
+/// soften the outlook afterwards.
 pub fn base(evidence: &Evidence) -> (Cause, Outlook) {
     let outlook = match evidence.shows() {
         Shows::Nothing => Outlook::Unknown,
@@ -123,11 +218,7 @@ fn cause(evidence: &Evidence) -> Cause {
         // A look-up that died is our own fault; the registry is only where it happened.
         Evidence::ServerError { .. } | Evidence::NoRegistry { .. } | Evidence::Internal => Cause::RegistryError,
         Evidence::Refused(_) => Cause::LookupRefused,
-        Evidence::ContentInvalid(ContentFault::MediaType(media_type))
-            if media_type == "application/vnd.docker.distribution.manifest.v1+json" =>
-        {
-            Cause::NotAnImage
-        }
+        Evidence::ContentInvalid(ContentFault::MediaType(media_type)) if media_type == UNSIGNED_SCHEMA1 => Cause::NotAnImage,
         Evidence::ContentInvalid(ContentFault::Unsigned) | Evidence::TooLong { .. } => Cause::NotAnImage,
         Evidence::ContentInvalid(_) => Cause::ContentInvalid,
         Evidence::ContentMissing { .. } | Evidence::ForeignUrls { .. } => Cause::ContentMissing,

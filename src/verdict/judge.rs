@@ -98,7 +98,7 @@ fn softened(mut finding: Finding, context: &Context) -> Finding {
     finding
 }
 
-/// Some have found the image: `finds` is what one of them tried, `tried` what most did, `apart` what others did.
+/// At least one setup found the image: `finds` is what one of them tried, `tried` what most did, `apart` what others did.
 fn found<'a>(case: &Case<'_>, finds: &[Tried<'a>], tried: &[Tried<'a>], apart: &[(Setup, &[Tried<'a>])]) -> Judgement {
     let Some(Ok(facts)) = finds.last().map(|tried| tried.result) else {
         return Judgement::allowed();

@@ -171,8 +171,7 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
         },
         |request| (request.method, escape_long(&request.url), request.purpose),
     );
-    // What HEAD found is fetched by its digest, and fails in other words.
-    // So is what a redirect leads to.
+    // What HEAD found, or a redirect leads to, is fetched by its digest, and fails in other words.
     let fetching =
         purpose == Purpose::Content && method == "GET" && (!url.contains("/manifests/") || url.contains("/manifests/sha"));
     let stage = if fetching {

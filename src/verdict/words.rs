@@ -9,10 +9,12 @@ pub(super) use fix::fix;
 pub(super) use quota::quota;
 
 use crate::image::{Reference, Target, escape};
+use crate::runtime::content::UNSIGNED_SCHEMA1;
 use crate::runtime::outcome::{
     AuthStage, ConnectionFault, ContentFault, Evidence, Failure, Refusal, Rejection, TimeoutStage, TlsFault, UnreadLayer,
     Unresolved,
 };
+use crate::runtime::{containerd, crio};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -325,11 +327,17 @@ fn why(failure: &Failure, topic: Topic<'_>) -> String {
             names.iter().map(|name| escape(name)).collect::<Vec<_>>().join(", "),
             what(&resting_on(failure, fails), topic)
         ),
-        Evidence::TooLong { bytes } if *bytes <= 4_393_216 => {
-            format!("the manifest has {bytes} bytes; CRI-O rejects more than 4194304")
+        Evidence::TooLong { bytes } if *bytes <= containerd::manifest::LONGEST => {
+            format!(
+                "the manifest has {bytes} bytes; CRI-O rejects more than {}",
+                crio::LONGEST_MANIFEST
+            )
         }
         Evidence::TooLong { bytes } => {
-            format!("the manifest has {bytes} bytes; runtimes reject more than 4393216")
+            format!(
+                "the manifest has {bytes} bytes; runtimes reject more than {}",
+                containerd::manifest::LONGEST
+            )
         }
         Evidence::NoRegistry { spoke_before, .. } => {
             let before = if *spoke_before {
@@ -445,9 +453,6 @@ fn content(fault: &ContentFault, host: &str, target: &str, said: &str) -> String
         ContentFault::Structure(what) => format!("the manifest of {target} at {host} is damaged: {}", escape(what)),
     }
 }
-
-/// The media type of a Docker schema 1 manifest without signatures.
-const UNSIGNED_SCHEMA1: &str = "application/vnd.docker.distribution.manifest.v1+json";
 
 /// ` (404 MANIFEST_UNKNOWN: manifest unknown)`, as much of it as is known.
 fn said(failure: &Failure) -> String {

@@ -8,7 +8,7 @@ use crate::support::gate::run;
 use crate::support::kubectl::{Gated, LONG, Namespace, Output, documents, eventually, kubectl, manifest};
 use crate::support::objects::{kinds, object, pod, pod_spec};
 use pullgate::cluster::{Facts, Visible};
-use pullgate::plan::{Admission, Settings, plan_with};
+use pullgate::plan::{Admission, Settings, plan};
 use pullgate::policy::{Circumstances, Modes, Origin, Policies, Policy, Requester, Subject};
 use pullgate::verdict::Verdict;
 use pullgate::workload::{Kinds, Skip, extract};
@@ -285,7 +285,7 @@ fn ours(policies: &Policies, labels: &BTreeMap<String, String>, case: &Case, old
         unconfirmed: None,
     };
     let settings = Settings::bare(Admission::HasRun);
-    let plan = plan_with(
+    let plan = plan(
         &workload,
         &facts,
         &settings,

@@ -3,6 +3,7 @@
 use crate::image::Pattern;
 use crate::manifests::Ignore;
 use crate::report::{Entry, plain};
+use crate::verdict::cause::Property;
 use crate::verdict::message::{object_of, user_of};
 use crate::verdict::{Cause, Decision, Finding, Outlook, Verdict};
 use anyhow::{Context as _, bail};
@@ -138,7 +139,7 @@ pub(super) fn missing(entry: &mut Entry, patterns: &[Pattern]) {
     };
     let causes: Vec<Cause> = entry
         .open()
-        .filter(|(finding, decision)| super::wait::fixed_by_push(finding.cause) && may_be(finding, decision))
+        .filter(|(finding, decision)| finding.cause.has(Property::FixedByPush) && may_be(finding, decision))
         .map(|(finding, _)| finding.cause)
         .collect();
     let by = format!("--expect-missing {}", pattern.as_str());

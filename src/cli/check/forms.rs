@@ -1,6 +1,6 @@
 //! The formats of the report, and where each is written: `-o FORMAT[=FILE]`.
 
-use crate::cli::{say, say_by};
+use crate::cli::{print, print_by};
 use crate::report::text::{Colour, Detail};
 use crate::report::{Entry, Report, github, gitlab, html, json, junit, markdown, sarif, terminal, text};
 use crate::verdict::{Outlook, Verdict};
@@ -127,8 +127,8 @@ impl Forms {
             Some(terminal::fit(&text, usize::from(columns), &folder))
         });
         match fitted.flatten() {
-            Some(text) => say(&text),
-            None => say_by(|out| self.render(report, format, self.colour, out)),
+            Some(text) => print(&text),
+            None => print_by(|out| self.render(report, format, self.colour, out)),
         }
     }
 

@@ -5,7 +5,8 @@ use crate::image::escape;
 use crate::manifests::{Manifests, Note, Subject};
 use crate::report::{self, Entry, Report, Skipped, Source};
 use crate::verdict::answer::{Answer, Exemption, Judged, Look, Remark};
-use crate::verdict::{Cause, Outlook, Verdict};
+use crate::verdict::cause::Property;
+use crate::verdict::{Outlook, Verdict};
 use crate::workload::ObjectId;
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
@@ -41,10 +42,7 @@ pub(in crate::cli) fn drop_absent_controllers(subjects: &mut [Subject]) {
 pub(super) fn all_are_private(entries: &[Entry]) -> bool {
     let is_private = |entry: &Entry| {
         let worst = entry.worst().map(|(finding, _)| finding.cause);
-        let wants = matches!(
-            worst,
-            Some(Cause::NotFoundOrDenied | Cause::PullSecretMissing | Cause::PullSecretNoMatch | Cause::CredentialRefused)
-        );
+        let wants = worst.is_some_and(|cause| cause.has(Property::LacksCredential));
         wants && entry.outlook() == Outlook::Unknown
     };
     !entries.is_empty() && entries.iter().all(is_private)

@@ -5,7 +5,8 @@ use crate::cli::inputs::AT_ONCE;
 use crate::engine::Gate;
 use crate::policy::Requester;
 use crate::verdict::answer::Answer;
-use crate::verdict::{Cause, Outlook, Verdict};
+use crate::verdict::cause::Property;
+use crate::verdict::{Outlook, Verdict};
 use crate::workload::Workload;
 use futures_util::{StreamExt as _, stream};
 use std::time::Duration;
@@ -65,27 +66,6 @@ pub(super) async fn judge(gate: &Gate, subjects: &[&Workload], bounds: &mut Boun
     rest.buffered(AT_ONCE).collect().await
 }
 
-/// Whether pushing an image may fix this.
-pub(super) fn fixed_by_push(cause: Cause) -> bool {
-    matches!(
-        cause,
-        Cause::TagNotFound
-            | Cause::DigestNotFound
-            | Cause::RepositoryNotFound
-            | Cause::NotFoundOrDenied
-            | Cause::ContentMissing
-            | Cause::PlatformMismatch
-    )
-}
-
-/// Whether asking again a little later may give an answer.
-fn may_pass(cause: Cause) -> bool {
-    matches!(
-        cause,
-        Cause::RateLimited | Cause::RegistryError | Cause::Timeout | Cause::ConnectionFailed | Cause::DnsFailure
-    )
-}
-
 /// What an object waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Waits {
@@ -103,9 +83,9 @@ fn waits(answer: &Answer) -> Waits {
         for (finding, decision) in judged.judgement.ruled() {
             let image = judged.image.pulled_as();
             let in_vain = decision.verdict == Verdict::Deny
-                || matches!(finding.cause, Cause::CredentialRefused | Cause::Forbidden) && finding.outlook != Outlook::Pulls;
-            if fixed_by_push(finding.cause) && finding.outlook != Outlook::Pulls
-                || finding.outlook == Outlook::Unknown && may_pass(finding.cause)
+                || finding.cause.has(Property::CallerRefused) && finding.outlook != Outlook::Pulls;
+            if finding.cause.has(Property::FixedByPush) && finding.outlook != Outlook::Pulls
+                || finding.outlook == Outlook::Unknown && finding.cause.has(Property::Transient)
             {
                 waits = Waits::For(image.to_owned());
             } else if in_vain {

@@ -3,7 +3,7 @@
 use crate::cli::bare_image::bare_image;
 use crate::cli::check::drop_absent_controllers;
 use crate::cli::inputs::{AT_ONCE, Options};
-use crate::cli::{say, tell};
+use crate::cli::{eprint, print};
 use crate::image::{Reference, escape, mask_userinfo};
 use crate::manifests::{Keep, Rendering};
 use crate::plan::Admission;
@@ -161,16 +161,16 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         };
         all.extend(said(workload, answer, rules, names_only));
     }
-    say(&match (output, all.as_slice()) {
+    print(&match (output, all.as_slice()) {
         (Output::Json, [one]) if manifests.errors.is_empty() && images.len() == 1 => json(one)?,
         (Output::Json, all) => json(all)?,
         (Output::Text, all) => all.iter().map(text).collect::<Vec<_>>().join("\n"),
     })?;
     for remark in remarks {
-        tell(&remark);
+        eprint(&remark);
     }
     for problem in &manifests.errors {
-        tell(&problem.to_string());
+        eprint(&problem.to_string());
     }
     Ok(if manifests.errors.is_empty() {
         ExitCode::SUCCESS

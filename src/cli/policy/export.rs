@@ -1,6 +1,6 @@
 //! `pullgate policy export --cel`: name rules that the API server can enforce itself.
 
-use crate::cli::{complain, policies, say};
+use crate::cli::{policies, print, report_error};
 use crate::policy::export::{Exported, export};
 use anyhow::{Context as _, bail};
 use std::fmt::Write as _;
@@ -55,7 +55,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             left_out,
         } = export(policy, &excluded, now);
         for note in &left_out {
-            let _ = complain(&format!("policy {policy}: not exported: {note}"));
+            let _ = report_error(&format!("policy {policy}: not exported: {note}"));
             let _ = writeln!(text, "# Policy {policy}: not exported: {note}.");
         }
         written += manifests.len();
@@ -67,6 +67,6 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if written == 0 {
         bail!("none of these policies has a rule that can be exported");
     }
-    say(&text)?;
+    print(&text)?;
     Ok(ExitCode::SUCCESS)
 }

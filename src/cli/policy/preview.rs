@@ -2,7 +2,7 @@
 
 use crate::cli::check::{drop_absent_controllers, live};
 use crate::cli::inputs::{AT_ONCE, Options};
-use crate::cli::{DENIED, WRONG, say, tell};
+use crate::cli::{DENIED, WRONG, eprint, print};
 use crate::engine::Gate;
 use crate::image::{escape, mask_userinfo};
 use crate::manifests::{Keep, Rendering};
@@ -128,7 +128,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let (entries, problems) = if of_cluster {
         let (engine, store, cluster, remark) = inputs.cluster().await?;
         if let Some(remark) = remark {
-            tell(&remark);
+            eprint(&remark);
         }
         cluster.wait_synced(begun + TIME).await;
         let inventory = cluster.inventory(&engine.load().settings.kinds, only.as_deref()).await;
@@ -144,12 +144,12 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         (judge(&gate, workloads).await, problems)
     };
     let preview = sum_up(&entries);
-    say(&match output {
+    print(&match output {
         Output::Json => serde_json::to_string_pretty(&preview).context("the result cannot be written as JSON")? + "\n",
         Output::Text => text(&preview),
     })?;
     for problem in &problems {
-        tell(problem);
+        eprint(problem);
     }
     let denies = preview.rows.iter().any(|row| row.denied_once_enforced > 0);
     Ok(match (problems.is_empty(), denies) {

@@ -1,7 +1,7 @@
 //! `pullgate policy test`: compares policies with their authors' expectations.
 
 use super::{Places, count, validate};
-use crate::cli::{DENIED, WRONG, complain, policies, say};
+use crate::cli::{DENIED, WRONG, policies, print, report_error};
 use crate::config::policies::{Faults, PolicySet};
 use crate::engine::scripted::{Ran, run as run_case};
 use crate::image::escape;
@@ -81,11 +81,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let _ = validate::tests(set, &kinds, &mut faults);
     }
     if !faults.is_empty() {
-        return Ok(complain(&format!("the policies or their tests cannot be used\n{faults}")));
+        return Ok(report_error(&format!("the policies or their tests cannot be used\n{faults}")));
     }
     let cases: Vec<Outcome> = sets.into_iter().flat_map(|set| outcomes(set, &kinds)).collect();
     if cases.is_empty() {
-        let _ = complain("no tests found (documents of kind ImagePolicyTest in the same folders as the policies)");
+        let _ = report_error("no tests found (documents of kind ImagePolicyTest in the same folders as the policies)");
         return Ok(ExitCode::from(WRONG));
     }
     let failed = cases.iter().filter(|case| !case.passed).count();
@@ -98,7 +98,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         },
         cases,
     };
-    say(&match args.output {
+    print(&match args.output {
         Output::Text => text(&results),
         Output::Json => serde_json::to_string_pretty(&results).context("the results cannot be written as JSON")? + "\n",
         Output::Junit => junit(&results).context("the results cannot be written as JUnit XML")? + "\n",

@@ -1,7 +1,7 @@
 //! `pullgate policy validate`: reports every problem at once.
 
 use super::{Places, count};
-use crate::cli::{DENIED, WRONG, complain, policies, say};
+use crate::cli::{DENIED, WRONG, policies, print, report_error};
 use crate::config::policies::{FaultKind, Faults, PolicySet};
 use crate::policy::cases::PolicyTest;
 use crate::workload::Kinds;
@@ -38,27 +38,27 @@ pub(super) fn run(args: &Places) -> anyhow::Result<ExitCode> {
     let mut unreadable = false;
     for fault in faults.iter() {
         match fault.kind {
-            FaultKind::Problem => say(&format!("{fault}\n"))?,
+            FaultKind::Problem => print(&format!("{fault}\n"))?,
             FaultKind::Unreadable => {
                 unreadable = true;
-                let _ = complain(&fault.to_string());
+                let _ = report_error(&fault.to_string());
             }
         }
     }
     if faults.more() > 0 {
-        say(&format!("and {} more\n", faults.more()))?;
+        print(&format!("and {} more\n", faults.more()))?;
     }
     // Remarks do not affect the exit code.
     for remark in remarks.iter() {
-        say(&format!("note: {remark}\n"))?;
+        print(&format!("note: {remark}\n"))?;
     }
     let what = [count(sound, "policy", "policies"), count(cases, "test case", "test cases")].join(" and ");
     let files = count(files, "file", "files");
     if faults.is_empty() {
-        say(&format!("{what} in {files}: no problems\n"))?;
+        print(&format!("{what} in {files}: no problems\n"))?;
         return Ok(ExitCode::SUCCESS);
     }
-    say(&format!(
+    print(&format!(
         "{} in {files}; valid: {what}\n",
         count(faults.len(), "problem", "problems")
     ))?;

@@ -99,7 +99,7 @@ fn agrees_with_go() {
         if verdict == "skipped" {
             let rest = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://"));
             assert_eq!(
-                endpoint::parse(rest.unwrap_or(key).as_bytes(), endpoint::Go::Current),
+                endpoint::parse(rest.unwrap_or(key).as_bytes(), endpoint::GoVersion::Current),
                 None,
                 "{key}"
             );

@@ -2,7 +2,7 @@
 
 use super::super::Reading;
 use super::super::names::Tree;
-use super::super::notes::Passed;
+use super::super::notes::NoteKind;
 use super::super::read::{self, Wanted};
 use super::origin::Layer;
 use super::overlays::Overlay;
@@ -22,17 +22,17 @@ impl Job {
         reading: &Reading<'_>,
         wanted: &Wanted<'_>,
     ) -> Result<Done, Without> {
-        let failed = |error: std::io::Error| Without::Note(Passed::Unrendered, error.to_string());
+        let failed = |error: std::io::Error| Without::Note(NoteKind::Unrendered, error.to_string());
         if let Self::Overlay { folder, .. } = self {
             let tree = Tree::read(folder);
             if let Some(why) = tree.wants() {
-                return Err(Without::Note(Passed::RemoteBase, why.to_owned()));
+                return Err(Without::Note(NoteKind::RemoteBase, why.to_owned()));
             }
             let tool = tool.ok_or(Without::Kustomize)?;
             std::fs::create_dir_all(home).map_err(failed)?;
             let overlay = Overlay::new(folder, tree, home).map_err(failed)?;
             let text = tool.overlay(overlay.wrapper(), home).await;
-            let text = text.map_err(|why| Without::Note(Passed::Unrendered, why.to_string()))?;
+            let text = text.map_err(|why| Without::Note(NoteKind::Unrendered, why.to_string()))?;
             let read = read::rendered(&text, &relative(folder), reading, wanted);
             return Ok(Done {
                 read,
@@ -56,8 +56,8 @@ impl Job {
         let original = folder.canonicalize().map_err(failed)?;
         let copied = home.join("chart").join(if about.name.is_empty() { "chart" } else { "app" });
         stage::copy(&original, &top, &copied).map_err(|obstacle| match obstacle {
-            Obstacle::Dependency(what) => Without::Note(Passed::Dependencies, what),
-            Obstacle::Other(why) => Without::Note(Passed::Unrendered, why),
+            Obstacle::Dependency(what) => Without::Note(NoteKind::Dependencies, what),
+            Obstacle::Other(why) => Without::Note(NoteKind::Unrendered, why),
         })?;
         if asked.is_some_and(|asked| asked.without_defaults) {
             std::fs::write(copied.join("values.yaml"), "").map_err(failed)?;
@@ -80,7 +80,7 @@ impl Job {
         let _ = std::fs::remove_dir_all(home);
         let text = text.map_err(|why| {
             let place = copied.display().to_string();
-            Without::Note(Passed::Unrendered, why.to_string().replace(&place, &shown))
+            Without::Note(NoteKind::Unrendered, why.to_string().replace(&place, &shown))
         })?;
         let in_release = Reading { namespace, ..*reading };
         let read = read::rendered(&text, &shown, &in_release, wanted);

@@ -343,7 +343,7 @@ fn too_large_for_a_policy() {
             std::slice::from_ref(&workload.object.kind),
             super::policies::circumstances(&Modes::default()),
         );
-        let mut plan = plan_with(&workload, &facts(), &settings(), &NodeCredentials::default(), &matching);
+        let mut plan = crate::plan::plan(&workload, &facts(), &settings(), &NodeCredentials::default(), &matching);
         assert_eq!(plan.checks[0].depth, Depth::Sizes, "a limit makes the sizes be looked for");
         assert!(!plan.checks[0].pullers.is_empty());
         let result = facts_of(&["amd64"], vec![build("amd64", Ok(image("amd64", bytes)))]);

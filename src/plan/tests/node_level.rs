@@ -32,7 +32,7 @@ fn answers(object: &Value, facts: &Facts, settings: &Settings, provided: &Provid
 fn offered(object: &Value, facts: &Facts, settings: &Settings, provided: &Provided) -> Vec<(String, Option<Source>)> {
     let workload = extract(object, None, "ns", &Kinds::default()).unwrap();
     let node = answers(object, facts, settings, provided);
-    let plan = plan_with(&workload, facts, settings, &node, &Matching::none());
+    let plan = crate::plan::plan(&workload, facts, settings, &node, &Matching::none());
     plan.checks[0]
         .credentials
         .iter()
@@ -53,7 +53,7 @@ fn judged_with(
 ) -> Judgement {
     let workload = extract(object, None, "ns", &Kinds::default()).unwrap();
     let node = answers(object, facts, settings, provided);
-    let mut plan = plan_with(&workload, facts, settings, &node, &Matching::none());
+    let mut plan = crate::plan::plan(&workload, facts, settings, &node, &Matching::none());
     let source = plan.checks[0].credentials.first().and_then(|offer| offer.source.clone());
     let attempts = vec![Attempt {
         source,

@@ -40,7 +40,7 @@ fn ask_as(
         std::slice::from_ref(&workload.object.kind),
         circumstances(&Modes::default()),
     );
-    let mut plan = plan_with(&workload, facts, &settings(), &NodeCredentials::default(), &matching);
+    let mut plan = crate::plan::plan(&workload, facts, &settings(), &NodeCredentials::default(), &matching);
     let outcome = || Attempts {
         attempts: vec![Attempt {
             source: None,
@@ -369,7 +369,7 @@ fn a_short_name_that_is_not_on_docker_hub_is_offered_from_the_allow_list() {
         std::slice::from_ref(&workload.object.kind),
         circumstances(&Modes::default()),
     );
-    let mut plan = plan_with(&workload, &facts, &settings(), &NodeCredentials::default(), &matching);
+    let mut plan = crate::plan::plan(&workload, &facts, &settings(), &NodeCredentials::default(), &matching);
     let outcome = |result: Result<ImageFacts, Failure>| Attempts {
         attempts: vec![Attempt { source: None, result }],
         ..Attempts::default()

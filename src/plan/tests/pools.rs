@@ -161,7 +161,7 @@ fn a_policy_judges_a_short_name_as_each_node_completes_it() {
             std::slice::from_ref(&workload.object.kind),
             super::policies::circumstances(&Modes::default()),
         );
-        let plan = plan_with(&workload, &facts, &settings, &NodeCredentials::default(), &matching);
+        let plan = crate::plan::plan(&workload, &facts, &settings, &NodeCredentials::default(), &matching);
         let raised = plan.images[0].raised.iter();
         raised.map(|raised| raised.finding.message.clone()).collect::<Vec<_>>()
     };

@@ -14,7 +14,7 @@ fn running(image: &str, secrets: &[&str]) -> Value {
 
 fn judged_with(new: &Value, old: &Value, facts: &Facts, settings: &Settings, answer: &Result<ImageFacts, Failure>) -> Judgement {
     let workload = extract(new, Some(old), "ns", &Kinds::default()).unwrap();
-    let mut plan = plan_with(&workload, facts, settings, &NodeCredentials::default(), &Matching::none());
+    let mut plan = crate::plan::plan(&workload, facts, settings, &NodeCredentials::default(), &Matching::none());
     let source = plan.checks[0].credentials.first().and_then(|offer| offer.source.clone());
     let attempts = vec![Attempt {
         source,

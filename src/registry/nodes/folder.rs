@@ -2,15 +2,13 @@
 
 use crate::files::{self, ReadError};
 use crate::limits;
-use crate::runtime::containerd::hosts_toml::{self, File, Files, Readers};
+use crate::runtime::containerd::hosts_toml::{self, DEFAULT_FOLDER, File, Files, Readers};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
 pub(super) const HOSTS: &str = "hosts.toml";
-/// The folder of all registries that have none of their own.
-const DEFAULT: &str = "_default";
 
 /// A folder as it was.
 #[derive(Debug)]
@@ -173,7 +171,7 @@ fn names(registry: &str) -> impl Iterator<Item = String> {
         Some((host, port)) if !host.is_empty() => Some(format!("{host}_{port}_")),
         Some(_) | None => None,
     };
-    underlined.into_iter().chain([registry.to_owned(), DEFAULT.to_owned()])
+    underlined.into_iter().chain([registry.to_owned(), DEFAULT_FOLDER.to_owned()])
 }
 
 fn content(path: &Path) -> Result<Vec<u8>, ReadError> {

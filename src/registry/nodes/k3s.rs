@@ -6,8 +6,8 @@ use crate::files;
 use crate::limits;
 use crate::registry::K3sFile;
 use crate::registry::section::place;
-use crate::runtime::containerd::hosts_toml::{Files, Line};
-use crate::runtime::containerd::k3s::Registries;
+use crate::runtime::containerd::hosts_toml::{DEFAULT_FOLDER, Files, Line};
+use crate::runtime::containerd::k3s::{ALL, Registries};
 use crate::runtime::containerd::peers::Shared;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
@@ -91,7 +91,7 @@ impl K3s {
         let mut tree = registries.tree(self.file.default_endpoint);
         let (file, key) = match tree.remove(registry) {
             Some(file) => (Some(file), registry),
-            None => (tree.remove("_default"), "*"),
+            None => (tree.remove(DEFAULT_FOLDER), ALL),
         };
         let line = file.as_ref().map_or(0, |_| registries.line_of(key));
         let from = place(self.file.path.display(), line);

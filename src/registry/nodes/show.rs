@@ -6,8 +6,8 @@ use crate::image::{Reference, Target, escape};
 use crate::registry::K3sFile;
 use crate::registry::section::{Section, place};
 use crate::runtime::containerd::hosts::{Host, Schemes, contacted, is_loopback};
-use crate::runtime::containerd::hosts_toml::{File, Files, Line};
-use crate::runtime::containerd::k3s::Registries;
+use crate::runtime::containerd::hosts_toml::{DEFAULT_FOLDER, File, Files, Line};
+use crate::runtime::containerd::k3s::{ALL, Registries};
 use crate::runtime::containerd::peers::{Latest, Shared, may_be_shared};
 use crate::runtime::containerd::rewrites::Rewrites;
 use crate::runtime::containerd::{Containerd, Fork};
@@ -16,11 +16,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-/// The folder that applies to all registries without one of their own.
-const DEFAULT: &str = "_default";
 const OTHERS: &str = "every other registry";
-/// The key of a `registries.yaml` that applies to them.
-const ALL: &str = "*";
 
 /// By trees, the first that has a folder for a registry wins.
 pub(in crate::registry) fn by_trees(roots: &[PathBuf], by: Containerd) -> Vec<Section> {
@@ -43,7 +39,7 @@ pub(in crate::registry) fn by_trees(roots: &[PathBuf], by: Containerd) -> Vec<Se
             else {
                 continue;
             };
-            folders.entry((name == DEFAULT, registry(name))).or_insert(path);
+            folders.entry((name == DEFAULT_FOLDER, registry(name))).or_insert(path);
         }
     }
     for ((others, name), path) in folders {
@@ -260,11 +256,11 @@ pub(in crate::registry) fn by_k3s(file: &K3sFile, by: Containerd) -> Result<Vec<
     let registries = K3s::new(file.clone()).read().map_err(|why| vec![why])?;
     let tree = registries.tree(file.default_endpoint);
     let mut all: Vec<(&String, &File)> = tree.iter().collect();
-    all.sort_by_key(|(name, _)| (name.as_str() == DEFAULT, name.as_str()));
+    all.sort_by_key(|(name, _)| (name.as_str() == DEFAULT_FOLDER, name.as_str()));
     let mut sections: Vec<Section> = all
         .into_iter()
         .map(|(name, made)| {
-            let title = if name == DEFAULT { OTHERS } else { name.as_str() };
+            let title = if name == DEFAULT_FOLDER { OTHERS } else { name.as_str() };
             from_k3s(title, name, made, &registries, file, by)
         })
         .collect();
@@ -291,7 +287,7 @@ pub(in crate::registry) fn by_k3s(file: &K3sFile, by: Containerd) -> Result<Vec<
 }
 
 fn folder_of(registry: &str) -> &str {
-    if registry == ALL { DEFAULT } else { registry }
+    if registry == ALL { DEFAULT_FOLDER } else { registry }
 }
 
 /// Whether other nodes are asked for a registry's images.
@@ -317,7 +313,7 @@ pub(in crate::registry) fn image_by_k3s(yaml: &K3sFile, by: Containerd, image: &
     let mut tree = registries.tree(yaml.default_endpoint);
     let (key, file) = match tree.remove(registry) {
         Some(file) => (registry, Some(file)),
-        None => (ALL, tree.remove(DEFAULT)),
+        None => (ALL, tree.remove(DEFAULT_FOLDER)),
     };
     let credential = |host: &str| match registries.credential_at(host) {
         Some((key, on)) => format!("the pod's, else that of configs[\"{}\"] in line {on}", escape(key)),
@@ -364,7 +360,7 @@ fn from_k3s(title: &str, registry: &str, file: &File, all: &Registries, yaml: &K
     if is_k3s && !lines.iter().any(is_server(file)) {
         section.row("the registry itself is not asked (disableDefaultEndpoint)", None);
     }
-    let known = if registry == DEFAULT { ALL } else { registry };
+    let known = if registry == DEFAULT_FOLDER { ALL } else { registry };
     peers(&mut section, &all.shared(yaml.default_endpoint), known);
     section
 }

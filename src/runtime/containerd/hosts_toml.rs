@@ -15,6 +15,9 @@ use url::Url;
 
 type Value<'i> = toml::Spanned<DeValue<'i>>;
 
+/// The folder of all registries that have none of their own (containerd, registry `hosts` configuration).
+pub(crate) const DEFAULT_FOLDER: &str = "_default";
+
 /// The contents of a `hosts.toml`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct File {

@@ -3,7 +3,7 @@
 
 use crate::credentials::{Credential, Hidden};
 use crate::runtime::containerd::hosts::{contacted, is_loopback, port};
-use crate::runtime::containerd::hosts_toml::{File, Files, Line, Problem, Readers, Written};
+use crate::runtime::containerd::hosts_toml::{DEFAULT_FOLDER, File, Files, Line, Problem, Readers, Written};
 use crate::runtime::containerd::peers::Shared;
 use crate::runtime::containerd::rewrites::Rewrites;
 use crate::runtime::request::Scheme;
@@ -12,10 +12,8 @@ use base64::Engine as _;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The folder for all registries that have no folder of their own.
-const DEFAULT: &str = "_default";
-/// The key that stands for all registries that are not named.
-const ALL: &str = "*";
+/// The key of `registries.yaml` that stands for all registries that are not named.
+pub(crate) const ALL: &str = "*";
 
 /// The contents of a `registries.yaml`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -122,7 +120,7 @@ impl Registries {
 
     /// The line of a registry in `mirrors`, otherwise in `configs`; `_default` is `*`.
     pub(crate) fn line_of(&self, registry: &str) -> usize {
-        let key = if registry == DEFAULT { ALL } else { registry };
+        let key = if registry == DEFAULT_FOLDER { ALL } else { registry };
         let mirror = self.mirrors.get(key).map(|mirror| mirror.at);
         mirror.or_else(|| Some(self.configs.get(key)?.at)).unwrap_or_default()
     }
@@ -211,7 +209,7 @@ impl Registries {
 }
 
 fn folder(host: &str) -> String {
-    if host == ALL { DEFAULT } else { host }.to_owned()
+    if host == ALL { DEFAULT_FOLDER } else { host }.to_owned()
 }
 
 /// The line of a server; the one for all hosts has no address.

@@ -2,6 +2,7 @@
 
 use super::layer::{Layer, layer};
 use crate::image::{Digest, Platform};
+use crate::limits;
 use crate::runtime::content::{BlobRef, Body, Descriptor, Document, IndexEntry, ReadConfig, Unpack, clipped};
 use crate::runtime::outcome::ContentFault;
 use oci_client::manifest::{
@@ -11,7 +12,7 @@ use oci_client::manifest::{
 use std::sync::Arc;
 
 /// The longest manifest that containerd reads: 4·1048·1048 bytes (sic).
-pub(crate) const LONGEST: u64 = 4_393_216;
+pub(crate) const LONGEST: u64 = limits::IMAGE_MANIFEST as u64;
 /// `Accept` of a HEAD, in containerd's order. The reference registry wants every type by name.
 pub(crate) const ACCEPT: &str = "application/vnd.docker.distribution.manifest.v2+json, \
      application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.oci.image.manifest.v1+json, \

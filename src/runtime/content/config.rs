@@ -2,7 +2,7 @@
 
 use super::document::{WrittenPlatform, fault, read};
 use crate::budget::Claim;
-use crate::go::json::{self, Go, Pointer, loose};
+use crate::go::json::{self, FromGoJson, Pointer, loose};
 use crate::image::Platform;
 use crate::runtime::fault::ContentFault;
 use serde::{Deserialize, Deserializer};
@@ -32,8 +32,8 @@ impl ReadConfig {
 #[derive(Debug, Default)]
 struct Date;
 
-impl<'de> Go<'de> for Date {
-    fn over<D: Deserializer<'de>>(_: Option<Self>, from: D) -> Result<Self, D::Error> {
+impl<'de> FromGoJson<'de> for Date {
+    fn decode<D: Deserializer<'de>>(_: Option<Self>, from: D) -> Result<Self, D::Error> {
         let text = String::deserialize(from)?;
         let sensible = json::is_date(&text).then_some(Self);
         sensible.ok_or_else(|| serde::de::Error::custom("no date"))

@@ -1,7 +1,9 @@
 //! How CRI-O reads a manifest or an index (`manifest`, `internal/manifest` and `internal/image` of containers/image).
 
 use crate::image::Digest;
-use crate::runtime::content::{BlobRef, Body, Content, Descriptor, Document, IndexEntry, ReadConfig, Unpack, clipped};
+use crate::runtime::content::{
+    BlobRef, Body, Content, Descriptor, Document, IndexEntry, ReadConfig, UNSIGNED_SCHEMA1, Unpack, clipped,
+};
 use crate::runtime::crio::version::Version;
 use crate::runtime::outcome::{ContentFault, UnreadLayer};
 use oci_client::manifest::{
@@ -10,8 +12,7 @@ use oci_client::manifest::{
 };
 
 /// The longest manifest or config that CRI-O reads, in bytes.
-pub(super) const LONGEST: u64 = 4 << 20;
-const SCHEMA_1: &str = "application/vnd.docker.distribution.manifest.v1+json";
+pub(crate) const LONGEST: u64 = 4 << 20;
 const SCHEMA_1_SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
 /// `Accept` of a manifest, in containers/image's order (`DefaultRequestedManifestMIMETypes`).
 pub(super) const ACCEPT: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json, \
@@ -161,7 +162,7 @@ pub(super) fn manifest(version: Version, form: Form, media_type: &str, document:
             }
         }
         Form::Schema1 => {
-            let is_schema_1 = [SCHEMA_1, SCHEMA_1_SIGNED].contains(&media_type);
+            let is_schema_1 = [UNSIGNED_SCHEMA1, SCHEMA_1_SIGNED].contains(&media_type);
             let fault = |why: String| {
                 if is_schema_1 {
                     ContentFault::BodyMismatch(why)
@@ -377,7 +378,7 @@ fn guessed(document: &Document) -> Form {
 /// Whether Docker's manifests may refer to content of this type (`SupportedSchema2MediaType`).
 fn is_docker(version: Version, media_type: &str) -> bool {
     match media_type {
-        SCHEMA_1
+        UNSIGNED_SCHEMA1
         | SCHEMA_1_SIGNED
         | IMAGE_MANIFEST_MEDIA_TYPE
         | IMAGE_MANIFEST_LIST_MEDIA_TYPE

@@ -17,7 +17,7 @@ fn no_text_of_a_request_makes_a_line_long_or_breaks_it() {
 #[test]
 fn what_reviews_are_counted_in_is_there_from_the_start() {
     let metrics = Metrics::new();
-    begin(&metrics);
+    create_series(&metrics);
     let text = metrics.encode();
     for line in [
         r#"pullgate_reviews_total{verdict="Deny"} 0"#,

@@ -4,7 +4,7 @@ use super::edits::{Image, Patch, Replacement, Step, generated};
 use super::target::Identity;
 use super::{Kustomization, file_text, list, text};
 use crate::image::escape;
-use crate::manifests::notes::{Note, Notes, Passed};
+use crate::manifests::notes::{Note, NoteKind, Notes};
 use crate::yaml::{self, Document};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -114,7 +114,7 @@ impl Reader<'_> {
             Err(_) if is_remote(name) => None,
             Err(_) => {
                 let line = self.document.map_or(1, |document| document.line_of(place));
-                let note = Note::about(Passed::NotThere, self.shown).at(line);
+                let note = Note::about(NoteKind::NotThere, self.shown).at(line);
                 self.notes.push(note.because(&format!("{field}: {name}")));
                 None
             }

@@ -2,9 +2,9 @@
 //!
 //! The steps of a rotation, each one write that everybody sees before the next:
 //!
-//! 1. [`Step::Follow`]: a new CA is added next to the old one; the old one still signs.
+//! 1. [`Step::AddNextCa`]: a new CA is added next to the old one; the old one still signs.
 //! 2. Every bundle gets both ([`bundles`]).
-//! 3. When every bundle has had the new CA for a while, [`Step::Switch`]: the new CA signs a new certificate, the old key goes.
+//! 3. When every bundle has had the new CA for a while, [`Step::PromoteNextCa`]: the new CA signs a new certificate, the old key goes.
 //! 4. When the last certificate of the old CA has expired, [`Step::Retire`]: it is no longer trusted.
 
 use super::contents::{Contents, Pair, Stored};
@@ -106,9 +106,9 @@ pub(super) enum Step {
     /// A new server certificate of the same CA.
     Leaf(Why),
     /// The CA that will replace the current one.
-    Follow(Why),
+    AddNextCa(Why),
     /// The next CA signs from now on.
-    Switch,
+    PromoteNextCa,
     /// Old CAs are no longer trusted.
     Retire,
     /// Fixes the parts: adds the next CA to the bundle, sets an end for the old ones, removes what cannot be parsed.
@@ -126,8 +126,8 @@ impl Step {
                 format!("created a new CA and a new certificate: {why}"),
             ),
             Self::Leaf(why) => (RenewalStep::Leaf, why.label(), format!("created a new certificate: {why}")),
-            Self::Follow(why) => (RenewalStep::Follow, why.label(), format!("created the next CA: {why}")),
-            Self::Switch => (RenewalStep::Switch, RenewalReason::Settled, "the new CA signs now".to_owned()),
+            Self::AddNextCa(why) => (RenewalStep::Follow, why.label(), format!("created the next CA: {why}")),
+            Self::PromoteNextCa => (RenewalStep::Switch, RenewalReason::Settled, "the new CA signs now".to_owned()),
             Self::Retire => (
                 RenewalStep::Retire,
                 RenewalReason::Ended,
@@ -156,12 +156,12 @@ pub(super) fn step(observed: &Observed<'_>) -> Step {
     match (leaf, authority_fault, next) {
         (Some(why), Some(_), None) => Step::Create(why),
         // Nothing served now would be lost.
-        (Some(_), Some(_), Some(_)) => Step::Switch,
-        (_, _, Some(next)) if observed.settled.holds(&next.certificate) => Step::Switch,
+        (Some(_), Some(_), Some(_)) => Step::PromoteNextCa,
+        (_, _, Some(next)) if observed.settled.holds(&next.certificate) => Step::PromoteNextCa,
         (Some(why), None, _) => Step::Leaf(why),
-        (None, Some(why), None) => Step::Follow(why),
+        (None, Some(why), None) => Step::AddNextCa(why),
         (None, fault, next) => match authority.filter(|_| fault.is_none()) {
-            Some(authority) if next.is_none() && is_due(authority.validity, observed.now) => Step::Follow(Why::Due),
+            Some(authority) if next.is_none() && is_due(authority.validity, observed.now) => Step::AddNextCa(Why::Due),
             Some(authority) if is_worth_renewing(contents, authority, observed.now) => Step::Leaf(Why::Due),
             Some(_) | None => check_parts(observed, contents),
         },

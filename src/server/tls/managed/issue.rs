@@ -39,7 +39,7 @@ pub(super) fn after(step: &Step, before: Option<&Contents>, issuer: &Issuer<'_>)
             // Its CA turned out to be unusable.
             None => issuer.created()?,
         },
-        (Step::Follow(_), Some(before)) => {
+        (Step::AddNextCa(_), Some(before)) => {
             let next = issuer.authority()?;
             let spoilt = before.next().map(|next| next.certificate.clone());
             let kept = before
@@ -54,7 +54,7 @@ pub(super) fn after(step: &Step, before: Option<&Contents>, issuer: &Issuer<'_>)
                 ..before.clone()
             }
         }
-        (Step::Switch, Some(before)) => {
+        (Step::PromoteNextCa, Some(before)) => {
             let Some(authority) = before.next() else {
                 return Ok(None);
             };

@@ -76,7 +76,7 @@ fn unusable(step: &Step) -> &'static str {
     match step {
         Step::Create(Why::Unusable(_)) => "create",
         Step::Leaf(Why::Unusable(_)) => "leaf",
-        Step::Follow(Why::Unusable(_)) => "follow",
+        Step::AddNextCa(Why::Unusable(_)) => "follow",
         other => panic!("{other:?}"),
     }
 }
@@ -101,7 +101,7 @@ fn a_fresh_secret_is_kept_until_its_time() {
     }
     let renewed = make(&Step::Leaf(Why::Due), Some(&data), NOW + 480 * DAY);
     assert_eq!(decided(&renewed, &nothing(), NOW + 480 * DAY), Step::Keep);
-    assert_eq!(decided(&renewed, &nothing(), NOW + 490 * DAY), Step::Follow(Why::Due));
+    assert_eq!(decided(&renewed, &nothing(), NOW + 490 * DAY), Step::AddNextCa(Why::Due));
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn a_ca_rotates_in_steps_that_never_leave_a_certificate_untrusted() {
     let first = make(&Step::Leaf(Why::Due), Some(&fresh()), NOW + 480 * DAY);
     let old = Contents::read(&first).trust;
     let day = NOW + 490 * DAY;
-    let two = make(&Step::Follow(Why::Due), Some(&first), day);
+    let two = make(&Step::AddNextCa(Why::Due), Some(&first), day);
     let contents = Contents::read(&two);
     assert_eq!(contents.trust.certificates().len(), 2);
     assert_eq!(two.get(CERTIFICATE), first.get(CERTIFICATE), "nothing that is served changes");
@@ -220,9 +220,9 @@ fn a_ca_rotates_in_steps_that_never_leave_a_certificate_untrusted() {
     assert_eq!(decided(&two, &nothing(), day), Step::Keep);
     assert_eq!(decided(&two, &old, day), Step::Keep);
     assert_eq!(decided(&two, &old, day + 55 * DAY), Step::Leaf(Why::Due));
-    assert_eq!(decided(&two, &contents.trust, day), Step::Switch);
+    assert_eq!(decided(&two, &contents.trust, day), Step::PromoteNextCa);
 
-    let switched = make(&Step::Switch, Some(&two), day);
+    let switched = make(&Step::PromoteNextCa, Some(&two), day);
     let contents = Contents::read(&switched);
     assert_eq!(contents.trust.certificates().len(), 2);
     assert_ne!(contents.trust.certificates()[0], old.certificates()[0]);
@@ -251,7 +251,7 @@ fn a_ca_rotates_in_steps_that_never_leave_a_certificate_untrusted() {
 #[test]
 fn a_held_up_rotation_ends_in_a_switch_and_not_in_a_flood_of_renewals() {
     let first = make(&Step::Leaf(Why::Due), Some(&fresh()), NOW + 480 * DAY);
-    let mut data = make(&Step::Follow(Why::Due), Some(&first), NOW + 490 * DAY);
+    let mut data = make(&Step::AddNextCa(Why::Due), Some(&first), NOW + 490 * DAY);
     let mut writes = 0;
     let mut now = NOW + 490 * DAY;
     let end = NOW + 730 * DAY;
@@ -267,7 +267,7 @@ fn a_held_up_rotation_ends_in_a_switch_and_not_in_a_flood_of_renewals() {
         now += DAY / 4;
     }
     assert!((3..10).contains(&writes), "{writes}");
-    assert_eq!(decided(&data, &nothing(), end + 1), Step::Switch);
+    assert_eq!(decided(&data, &nothing(), end + 1), Step::PromoteNextCa);
 }
 
 #[test]
@@ -499,7 +499,7 @@ fn bundles_and_certificates_are_held_against_each_other_as_the_api_server_does()
 
 #[test]
 fn no_key_shows_in_what_is_printed() {
-    let data = make(&Step::Follow(Why::Due), Some(&fresh()), NOW);
+    let data = make(&Step::AddNextCa(Why::Due), Some(&fresh()), NOW);
     let contents = Contents::read(&data);
     let stored = Stored::Ours(Box::new(contents.clone()));
     let said = format!("{data:?} {contents:?} {stored:?}");
