@@ -174,7 +174,7 @@ impl<'a> Session<'a> {
                 after,
             };
             let answer = net.get(request.clone())?;
-            if !plain && server.schemes == Schemes::HttpsThenHttp && speaks_no_tls(&answer, server) {
+            if !plain && server.schemes == Schemes::HttpsThenHttp && is_asked_without_tls(&answer, server) {
                 self.plain = true;
                 continue;
             }
@@ -299,7 +299,7 @@ fn is_repeated(before: &Request, request: &Request) -> bool {
 }
 
 /// Whether a host that failed over TLS is asked without (`isTLSError`, `isPortError`).
-fn speaks_no_tls(answer: &Answer, server: &Server) -> bool {
+fn is_asked_without_tls(answer: &Answer, server: &Server) -> bool {
     let Answer::Fault(fault) = answer else {
         return false;
     };
