@@ -113,6 +113,9 @@ impl Inside {
     }
 
     pub fn tell(&mut self, text: impl FnOnce() -> String) {
+        if self.story.is_none() {
+            return;
+        }
         let now = self.now();
         if let Some(story) = &mut self.story {
             story.push(format!("{:>9.3} s  {}", now as f64 / 1000.0, text()));
@@ -166,50 +169,48 @@ impl Inside {
     }
 
     /// Looks whether what is secret of a request may go where it goes.
-    fn watch(&mut self, url: &Url, request: &http::Request<Vec<u8>>, header: Option<&str>) {
-        let host = authority(url);
-        let place = format!("{}://{host}{}", url.scheme(), url.path());
+    fn watch(&mut self, to: &To, request: &http::Request<Vec<u8>>, header: Option<&str>) {
         let shown = header.map(decoded).unwrap_or_default();
-        let body = String::from_utf8_lossy(request.body()).into_owned();
-        let elsewhere: String = request
-            .headers()
-            .iter()
-            .filter(|(name, _)| *name != http::header::AUTHORIZATION)
-            .map(|(_, value)| String::from_utf8_lossy(value.as_bytes()).into_owned())
-            .collect();
-        for (text, may_hold_one) in [
-            (shown.as_str(), true),
-            (&body, true),
-            (&elsewhere, false),
-            (url.as_str(), false),
-        ] {
-            for password in secrets(text, "pw-") {
-                let Some((registry, namespace)) = self.passwords.get(password).copied() else {
-                    continue;
-                };
-                let content = Arc::clone(self.content());
-                let of = &content.registries[registry];
-                let by_realm = content.by_realm(&place).is_some_and(|(own, _)| own == registry);
-                let is_there = url.scheme() == "https" && (host == of.host || by_realm);
-                if !is_there || !may_hold_one {
-                    let whose = NAMESPACES[namespace];
-                    self.wrong(
-                        "credentials",
-                        format!("a password of {whose} for {} goes to {place}", of.host),
-                    );
-                }
-                let since = self.now().saturating_sub(LOOK_UP);
-                if self.asked[namespace].is_none_or(|at| at < since) {
-                    let whose = NAMESPACES[namespace];
-                    self.wrong("namespaces", format!("a password of {whose} is used and nobody asked for it"));
-                }
+        let body = String::from_utf8_lossy(request.body());
+        let headers = request.headers().iter();
+        let elsewhere = headers.filter(|(name, _)| *name != http::header::AUTHORIZATION);
+        self.look(to, &shown, true);
+        self.look(to, &body, true);
+        for (_, value) in elsewhere {
+            self.look(to, &String::from_utf8_lossy(value.as_bytes()), false);
+        }
+        self.look(to, to.url.as_str(), false);
+    }
+
+    /// The same of a text of it.
+    fn look(&mut self, to: &To, text: &str, may_hold_one: bool) {
+        let To { url, host, place } = to;
+        for password in secrets(text, "pw-") {
+            let Some((registry, namespace)) = self.passwords.get(password).copied() else {
+                continue;
+            };
+            let content = Arc::clone(self.content());
+            let of = &content.registries[registry];
+            let by_realm = content.by_realm(place).is_some_and(|(own, _)| own == registry);
+            let is_there = url.scheme() == "https" && (host == of.host || by_realm);
+            if !is_there || !may_hold_one {
+                let whose = NAMESPACES[namespace];
+                self.wrong(
+                    "credentials",
+                    format!("a password of {whose} for {} goes to {place}", of.host),
+                );
             }
-            for token in secrets(text, "tok-") {
-                let Some(known) = self.tokens.get(token) else { continue };
-                let of = self.content().registries[known.registry].host;
-                if host != of || url.scheme() != "https" {
-                    self.wrong("credentials", format!("a token of {of} goes to {place}"));
-                }
+            let since = self.now().saturating_sub(LOOK_UP);
+            if self.asked[namespace].is_none_or(|at| at < since) {
+                let whose = NAMESPACES[namespace];
+                self.wrong("namespaces", format!("a password of {whose} is used and nobody asked for it"));
+            }
+        }
+        for token in secrets(text, "tok-") {
+            let Some(known) = self.tokens.get(token) else { continue };
+            let of = self.content().registries[known.registry].host;
+            if host != of || url.scheme() != "https" {
+                self.wrong("credentials", format!("a token of {of} goes to {place}"));
             }
         }
     }
@@ -232,11 +233,10 @@ impl Inside {
         })
     }
 
-    fn reply(&mut self, url: &Url, posted: bool, body: &[u8], header: Option<&str>) -> Result<Reply, FaultKind> {
-        let host = authority(url);
-        let place = format!("{}://{host}{}", url.scheme(), url.path());
+    fn reply(&mut self, to: &To, posted: bool, body: &[u8], header: Option<&str>) -> Result<Reply, FaultKind> {
+        let To { url, host, place } = to;
         let content = Arc::clone(self.content());
-        if let Some((at, registry)) = content.by_realm(&place) {
+        if let Some((at, registry)) = content.by_realm(place) {
             let form: HashMap<String, String> = url::form_urlencoded::parse(if posted { body } else { b"" })
                 .into_owned()
                 .collect();
@@ -274,7 +274,7 @@ impl Inside {
         if host == CDN {
             return Ok(object(url.path().trim_start_matches('/')).map_or_else(|| Reply::new(404), blob));
         }
-        match content.at(&host) {
+        match content.at(host) {
             Some((at, registry)) if url.scheme() == "https" => Ok(registry.reply(url.path(), &self.caller(at, header))),
             _ if host == TRAP => Ok(Reply::new(200).body("application/json", r#"{"token":"trapped"}"#)),
             _ => Err(FaultKind::NameNotResolved),
@@ -283,11 +283,12 @@ impl Inside {
 
     /// What comes back over the wire.
     fn exchange(&mut self, request: &http::Request<Vec<u8>>) -> Result<Reply, FaultKind> {
-        let url = Url::parse(&request.uri().to_string()).unwrap();
+        let to = To::of(Url::parse(&request.uri().to_string()).unwrap());
         let header = request.headers().get(http::header::AUTHORIZATION);
         let header = header.map(|value| value.to_str().unwrap_or_default().to_owned());
         self.requests += 1;
-        self.watch(&url, request, header.as_deref());
+        self.watch(&to, request, header.as_deref());
+        let To { url, host, place } = &to;
         let throttled = |retry: Option<u64>| {
             let reply = Reply::new(429).body("application/json", r#"{"errors":[{"code":"TOOMANYREQUESTS"}]}"#);
             match retry {
@@ -295,12 +296,11 @@ impl Inside {
                 None => reply,
             }
         };
-        let trouble = self.troubles.get(&authority(&url)).copied();
-        let place = format!("{}://{}{}", url.scheme(), authority(&url), url.path());
+        let trouble = self.troubles.get(host).copied();
         // Whatever a token server answers counts as its word (contract 3), so a page there is no trouble but a refusal.
         let is_page = matches!(trouble, Some(Trouble::Ingress | Trouble::LoginPage | Trouble::Firewall));
         let trouble = match trouble {
-            Some(_) if is_page && self.content().by_realm(&place).is_some() => Some(Trouble::Status(503)),
+            Some(_) if is_page && self.content().by_realm(place).is_some() => Some(Trouble::Status(503)),
             trouble => trouble,
         };
         let result = match trouble {
@@ -316,7 +316,7 @@ impl Inside {
             Some(Trouble::Throttles(Some(repository), retry)) if url.path().contains(repository) => Ok(throttled(retry)),
             Some(Trouble::Cut | Trouble::Hangs | Trouble::Slow(_) | Trouble::Throttles(..)) | None => {
                 let posted = request.method() == http::Method::POST;
-                self.reply(&url, posted, request.body(), header.as_deref())
+                self.reply(&to, posted, request.body(), header.as_deref())
             }
         };
         let result = match (trouble, result) {
@@ -382,6 +382,23 @@ impl Network for World {
     }
 }
 
+/// Where a request goes.
+struct To {
+    url: Url,
+    /// With its port, where that is named.
+    host: String,
+    /// The URL without its query.
+    place: String,
+}
+
+impl To {
+    fn of(url: Url) -> Self {
+        let host = authority(&url);
+        let place = format!("{}://{host}{}", url.scheme(), url.path());
+        Self { url, host, place }
+    }
+}
+
 fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
@@ -397,14 +414,12 @@ fn decoded(header: &str) -> String {
 }
 
 /// The secrets in a text: they begin with `mark`, and are letters, digits and hyphens.
-fn secrets<'a>(text: &'a str, mark: &str) -> Vec<&'a str> {
-    text.match_indices(mark)
-        .map(|(at, _)| {
-            let rest = &text[at..];
-            let end = rest
-                .find(|c: char| !c.is_ascii_alphanumeric() && c != '-')
-                .unwrap_or(rest.len());
-            &rest[..end]
-        })
-        .collect()
+fn secrets<'a>(text: &'a str, mark: &str) -> impl Iterator<Item = &'a str> {
+    text.match_indices(mark).map(|(at, _)| {
+        let rest = &text[at..];
+        let end = rest
+            .find(|c: char| !c.is_ascii_alphanumeric() && c != '-')
+            .unwrap_or(rest.len());
+        &rest[..end]
+    })
 }
