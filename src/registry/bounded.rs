@@ -49,6 +49,19 @@ impl Hasher for Itself {
     }
 }
 
+/// Collects what is hashed.
+struct Text(Vec<u8>);
+
+impl Hasher for Text {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        0
+    }
+}
+
 /// The memory.
 pub(super) struct Bounded<V> {
     keys: [RandomState; 2],
@@ -95,7 +108,10 @@ impl<V: Weighs> Bounded<V> {
     /// What a key is called here.
     pub(super) fn name(&self, key: &impl Hash) -> Name {
         let [one, other] = &self.keys;
-        Name(one.hash_one(key), other.hash_one(key))
+        // Gone through once: a key has dozens of small parts.
+        let mut text = Text(Vec::with_capacity(512));
+        key.hash(&mut text);
+        Name(one.hash_one(&text.0), other.hash_one(&text.0))
     }
 
     /// What `read` makes of the thing of this name.

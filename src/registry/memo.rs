@@ -23,7 +23,7 @@ use crate::runtime::request::{Attempt, Auth, Method, Origin, Request, TrustId, W
 use crate::telemetry::HostClass;
 use moka::sync::Cache;
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -133,6 +133,8 @@ pub(super) struct Memo {
     /// By [`Proof`]; when it was given.
     proofs: Bounded<Moment>,
     words: Words,
+    /// When the last of `throttled` and `silent` ends: after that neither need be looked at.
+    withheld_until: Mutex<Option<Instant>>,
     /// Until when, and whether the registry said so.
     throttled: Cache<Throttled, (Instant, bool)>,
     /// The repository that was throttled last, and until when: another one before that, and it is more than the repository.
@@ -154,6 +156,7 @@ impl Memo {
             proofs: Bounded::new(share(19)),
             challenges: Bounded::new(share(5)),
             words: Words::default(),
+            withheld_until: Mutex::default(),
             throttled: Cache::builder()
                 .max_capacity(limits::REMEMBERED)
                 .time_to_live(limits::LONGEST_RETRY_AFTER)
@@ -259,6 +262,9 @@ impl Memo {
             Lane::Content => &[Lane::All, Lane::Content],
         };
         let now = Instant::now();
+        if self.withheld_until().is_none_or(|until| now >= until) {
+            return None;
+        }
         let scopes = [None, Some(Arc::from(part(&request.path)))];
         for (lane, scope) in lanes.iter().flat_map(|lane| scopes.iter().map(move |scope| (lane, scope))) {
             if let Some((until, said)) = self.throttled.get(&throttled(request, *lane, scope.clone()))
@@ -286,6 +292,16 @@ impl Memo {
                 ..Fault::clone(&fault)
             }))
         })
+    }
+
+    fn withheld_until(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.withheld_until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something is withheld until then.
+    fn withhold(&self, until: Instant) {
+        let mut last = self.withheld_until();
+        *last = Some(until).max(*last);
     }
 
     /// Remembers an answer, and what it shows of others.
@@ -325,6 +341,7 @@ impl Memo {
                 let until = Instant::now() + fault_lives(fault.what);
                 let scope = (!is_of_host(fault.what)).then(|| Arc::from(part(&request.path)));
                 let key = (request.asker, request.origin.clone(), request.trust, scope);
+                self.withhold(until);
                 self.silent.insert(key, (Arc::clone(fault), until));
             }
             Answer::Fault(_) | Answer::NotSent(_) => {}
@@ -337,6 +354,7 @@ impl Memo {
     /// 429 of one namespace must not stop the others. A second one, of another repository, before the first may be asked again, shows that it
     /// is about the host; some registries are known to count per host.
     fn throttle(&self, request: &Request, until: Instant, said: bool) {
+        self.withhold(until);
         let own: Arc<str> = Arc::from(part(&request.path));
         let of_host = throttled(request, lane(request), None);
         let by_asker = throttled(request, Lane::All, None);

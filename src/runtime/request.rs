@@ -3,6 +3,7 @@
 use crate::credentials::{Credential, Fingerprint};
 use crate::image::Digest;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
@@ -47,6 +48,13 @@ pub struct Origin {
 impl Origin {
     /// The origin of `host[:port]`; `None` if that is not an address (`ghcr.io:99999`).
     pub fn new(scheme: Scheme, authority: &str) -> Option<Self> {
+        if let Some((host, port)) = plain(authority) {
+            return Some(Self {
+                scheme,
+                host: Arc::from(host),
+                port: port.unwrap_or_else(|| scheme.usual_port()),
+            });
+        }
         let url = Url::parse(&format!("{}://{authority}/", scheme.name())).ok()?;
         let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
         let nobody = url.username().is_empty() && url.password().is_none();
@@ -88,6 +96,28 @@ impl Origin {
         let below = || to.host.strip_suffix(&*self.host).is_some_and(|rest| rest.ends_with('.'));
         self != to && (self.host == to.host || below())
     }
+}
+
+/// Host and port of an authority that is written as a URL has it: that of nearly every registry, on the way of every look-up. `None` says
+/// nothing: an address, a name in other letters or one that is encoded (`xn--`) is for the URL parser.
+fn plain(authority: &str) -> Option<(&str, Option<u16>)> {
+    let (host, port) = match authority.split_once(':') {
+        Some((host, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => {
+            (host, Some(port.parse().ok()?))
+        }
+        Some(_) => return None,
+        None => (authority, None),
+    };
+    let is_plain = |label: &str| {
+        let only = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
+        !label.is_empty() && !label.contains("--") && label.bytes().all(only)
+    };
+    // What ends in a number is an IPv4 address, or an attempt at one.
+    let is_name = host
+        .rsplit('.')
+        .next()
+        .is_some_and(|last| last.starts_with(|c: char| c.is_ascii_lowercase()));
+    (is_name && host.split('.').all(is_plain)).then_some((host, port))
 }
 
 /// `https://host[:port]`
@@ -322,7 +352,7 @@ pub struct Attempt {
 }
 
 /// A request. Redirects are followed by the wire ([`super::redirect`]).
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     /// Whose pull this is, even if nothing of the credential is sent: no tenant may learn from the timing of an answer what another has
     /// asked.
@@ -347,9 +377,56 @@ pub struct Request {
     pub attempt: Attempt,
 }
 
+/// What tells the requests of a pull apart; the comparison does the rest.
+impl Hash for Request {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.asker.id, self.method, &self.origin.host, &self.path, self.attempt.nth).hash(state);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_plain_authority_is_what_the_url_parser_makes_of_it(
+            authority in "[a-z0-9-]{0,4}(\\.[a-zA-Z0-9-]{0,4}){0,2}(:[0-9]{0,6})?", http in any::<bool>()
+        ) {
+            if let Some((host, port)) = plain(&authority) {
+                let scheme = if http { Scheme::Http } else { Scheme::Https };
+                let parsed = origin(&format!("{}://{authority}/", scheme.name()));
+                prop_assert_eq!(&*parsed.host, host);
+                prop_assert_eq!(parsed.port, port.unwrap_or_else(|| scheme.usual_port()));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_plain_is_for_the_url_parser() {
+        for authority in ["ghcr.io", "localhost", "r-1.example:5000", "a.b.c.d:0"] {
+            assert!(plain(authority).is_some(), "{authority}");
+        }
+        for authority in [
+            "",
+            "10.0.0.1",
+            "a.1",
+            "a.0x1",
+            "a..b",
+            "a.",
+            "xn--a.example",
+            "Reg.test",
+            "r:",
+            "r:99999",
+            "u@r",
+            "[::1]",
+            "a_b.c",
+            "a.b/c",
+        ] {
+            assert_eq!(plain(authority), None, "{authority}");
+        }
+    }
 
     fn origin(text: &str) -> Origin {
         Origin::of(&Url::parse(text).unwrap()).unwrap()

@@ -9,7 +9,7 @@ use crate::runtime::containerd::{Got, Stop, Walk, caught};
 use crate::runtime::content::clipped;
 use crate::runtime::outcome::{ContentFault, Evidence, Failure, Purpose, Rejection};
 use crate::runtime::request::{Method, Request, Want};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// What a reference stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -264,5 +264,6 @@ impl Walk<'_> {
 
 /// The `Accept` header for a manifest, in containerd's order.
 pub(super) fn accept() -> Arc<str> {
-    Arc::from(manifest::ACCEPT)
+    static ACCEPT: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from(manifest::ACCEPT));
+    Arc::clone(&ACCEPT)
 }

@@ -10,14 +10,19 @@ use oci_client::manifest::{
     IMAGE_CONFIG_MEDIA_TYPE, IMAGE_DOCKER_CONFIG_MEDIA_TYPE, IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE,
     OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE,
 };
+use std::sync::{Arc, LazyLock};
 
 /// The longest manifest or config that CRI-O reads, in bytes.
 pub(crate) const LONGEST: u64 = 4 << 20;
 const SCHEMA_1_SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
 /// `Accept` of a manifest, in containers/image's order (`DefaultRequestedManifestMIMETypes`).
-pub(super) const ACCEPT: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json, \
-     application/vnd.docker.distribution.manifest.v1+prettyjws, application/vnd.docker.distribution.manifest.v1+json, \
-     application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.oci.image.index.v1+json";
+pub(super) static ACCEPT: LazyLock<Arc<str>> = LazyLock::new(|| {
+    Arc::from(
+        "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json, \
+         application/vnd.docker.distribution.manifest.v1+prettyjws, application/vnd.docker.distribution.manifest.v1+json, \
+         application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.oci.image.index.v1+json",
+    )
+});
 
 /// The format in which a manifest is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

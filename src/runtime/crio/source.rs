@@ -81,7 +81,7 @@ impl Source {
         let digest = self.digest("child manifest", digest)?;
         let asked = Asked {
             path: Arc::from(format!("/v2/{}/manifests/{digest}", self.reference.path())),
-            accept: Arc::from(ACCEPT),
+            accept: Arc::clone(&ACCEPT),
             want: Want::Blob { size: None },
         };
         let response = self.session.request(walk, net, &asked)?;
@@ -207,7 +207,7 @@ fn fetch(
     let is_child = reference.target() != *target;
     let asked = Asked {
         path: Arc::from(format!("/v2/{}/manifests/{text}", reference.path())),
-        accept: Arc::from(ACCEPT),
+        accept: Arc::clone(&ACCEPT),
         want: Want::Manifest { by },
     };
     let response = session.request(walk, net, &asked)?;
