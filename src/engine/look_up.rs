@@ -33,6 +33,11 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// How long the result of a pull is used again: an image that many reviews name is decided once a second, not once a review. The answers
 /// that it rests on are remembered for longer (contract 6).
 const LATEST: Duration = Duration::from_secs(1);
+/// The same of a pull that did not go well: while a registry is down, the pods of one controller arrive by the dozen. A denial does not rest
+/// on it: what it rests on is asked for once more ([`LookUps::confirm`]).
+const LATEST_FAILED: Duration = Duration::from_millis(50);
+/// What an attempt that failed weighs, in bytes, roughly: its words are bounded.
+const FAILURE: usize = 2 << 10;
 /// The most that these may weigh, in bytes.
 const LATEST_BYTES: u64 = 2 << 20;
 
@@ -114,7 +119,7 @@ impl Hash for Key {
 pub struct LookUps {
     wire: Wire,
     flights: Arc<Mutex<HashMap<PodPull, (Flight, Instant)>>>,
-    /// Recent results of pulls: only good ones, which are valid for a minute at least.
+    /// Recent results of pulls, and until when they serve.
     latest: Cache<Key, (Arc<Attempts>, Instant)>,
     limit: Duration,
     metrics: Metrics,
@@ -148,7 +153,12 @@ impl LookUps {
             flights: Arc::default(),
             latest: Cache::builder()
                 .max_capacity(LATEST_BYTES)
-                .weigher(|_, (attempts, _): &(Arc<Attempts>, Instant)| u32::try_from(1024 + attempts.weight()).unwrap_or(u32::MAX))
+                .weigher(|_, (attempts, _): &(Arc<Attempts>, Instant)| {
+                    let others = attempts.others.iter().flat_map(|(_, attempts)| attempts);
+                    let all = attempts.attempts.iter().chain(others);
+                    let failed = all.filter(|attempt| attempt.result.is_err()).count();
+                    u32::try_from(1024 + FAILURE * failed + attempts.weight()).unwrap_or(u32::MAX)
+                })
                 .time_to_live(LATEST)
                 .build(),
             limit,
@@ -178,7 +188,7 @@ impl LookUps {
         };
         for check in checks.iter().take(limits::LOOK_UPS_PER_OBJECT) {
             let key = Key::of(check);
-            let latest = self.latest.get(&key).filter(|(_, at)| at.elapsed() < LATEST);
+            let latest = self.latest.get(&key).filter(|(_, until)| Instant::now() < *until);
             let (known, pod) = if let Some((attempts, _)) = latest {
                 (Some(attempts), None)
             } else {
@@ -220,9 +230,9 @@ impl LookUps {
             }
             Err(_) => false,
         };
-        if attempts.attempts.iter().all(good) && attempts.others.is_empty() {
-            self.latest.insert(key, (Arc::clone(&attempts), Instant::now()));
-        }
+        let is_good = attempts.attempts.iter().all(good) && attempts.others.is_empty();
+        let serves = if is_good { LATEST } else { LATEST_FAILED };
+        self.latest.insert(key, (Arc::clone(&attempts), Instant::now() + serves));
         Some(attempts)
     }
 

@@ -204,6 +204,28 @@ async fn not_found_is_soon_forgotten() {
     ask(&registry, &name, None).await.unwrap();
 }
 
+/// Decided once for the burst, and afresh for whoever comes after it.
+#[tokio::test]
+async fn a_burst_is_refused_at_once() {
+    let server = Faulty::start(|_| error(404, "NAME_UNKNOWN", "no such repository")).await;
+    let (registry, _) = room(settings());
+    let checks = [check(&format!("{}/team/app:1", server.host()), &[])];
+    registry.gather(&checks, soon()).await;
+    let known = || registry.recall(&checks).all().map(|all| Arc::clone(&all[0]));
+    let is_same = |one: &Option<Arc<_>>, other: &Option<Arc<_>>| {
+        one.as_ref()
+            .zip(other.as_ref())
+            .is_some_and(|(one, other)| Arc::ptr_eq(one, other))
+    };
+    // Two in a row that no pause has fallen between.
+    assert!(
+        (0..100).any(|_| is_same(&known(), &known())),
+        "each of a burst is decided by itself"
+    );
+    let before = known();
+    until("it is decided afresh", async || !is_same(&known(), &before)).await;
+}
+
 #[tokio::test]
 async fn one_object_does_not_fill_the_queues() {
     let (registry, _) = room(settings());
