@@ -377,10 +377,19 @@ pub struct Request {
     pub attempt: Attempt,
 }
 
-/// What tells the requests of a pull apart; the comparison does the rest.
+/// What tells requests apart: those for tokens differ in what is wanted only. The comparison does the rest.
 impl Hash for Request {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (self.asker.id, self.method, &self.origin.host, &self.path, self.attempt.nth).hash(state);
+        let Self {
+            asker,
+            method,
+            origin,
+            path,
+            want,
+            attempt,
+            ..
+        } = self;
+        (asker.id, method, &origin.host, path, want, attempt.nth).hash(state);
     }
 }
 
