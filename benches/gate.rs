@@ -209,10 +209,10 @@ fn gate() -> Reviewer {
     let settings = Settings::read(&file).unwrap();
     let engine = Engine {
         registry: LookUps::new(settings.registry(Frontend::Serve), metrics.clone()).unwrap(),
-        settings: plan::Settings {
+        settings: plan::PlanSettings {
             node_credentials: settings.node_credentials.iter().collect(),
             depth: settings.depth,
-            ..plan::Settings::bare(Admission::HasRun)
+            ..plan::PlanSettings::bare(Admission::HasRun)
         },
         providers: Providers::default(),
     };

@@ -8,11 +8,13 @@ use pullgate::credentials::{Credential, Hidden};
 use pullgate::engine::LookUps;
 use pullgate::image::{Platform, Reference};
 use pullgate::net::Reach;
-use pullgate::registry::{Network, Settings, Wire};
-use pullgate::runtime::answer::{Answer, AnsweredBy, At, Body, Fault, FaultKind, Response, Words};
+use pullgate::registry::{Network, RegistrySettings, Wire};
+use pullgate::runtime::answer::{Answer, AnsweredBy, AskedAt, Body, ErrorText, Fault, FaultKind, Response};
 use pullgate::runtime::challenge::Challenge;
 use pullgate::runtime::outcome::{ConnectionFault, TimeoutStage, TlsFault};
-use pullgate::runtime::request::{Agent, Attempt, Auth, Grant, Method, Origin, Request, Scheme, TokenRequest, TrustId, Want, Who};
+use pullgate::runtime::request::{
+    Agent, Auth, Grant, HostSettingsId, Method, Origin, Request, Retry, Scheme, TokenRequest, Want, Who,
+};
 use pullgate::runtime::{Depth, NodeConfig, Pull, Puller, Runtime, challenge, content};
 use pullgate::telemetry::Metrics;
 use std::collections::VecDeque;
@@ -231,7 +233,7 @@ pub fn machine(data: &[u8]) {
         let mut log = Log::default();
         let mut steps = 0;
         loop {
-            let questions = match step(&mut log, &Nothing, |net| runtime.pull(&pull, net)) {
+            let questions = match step(&mut log, &Nothing, |ask| runtime.pull(&pull, ask)) {
                 Step::Done(outcome) => {
                     // Whatever came of it can be asked about.
                     let _ = outcome.is_pulled();
@@ -269,13 +271,17 @@ pub fn machine(data: &[u8]) {
 
 /// What the wire would make of it.
 fn answer(request: &Request, said: &Said) -> Answer {
-    let at = At {
+    let asked_at = AskedAt {
         method: request.method,
         origin: request.origin.clone(),
         path: Arc::clone(&request.path),
     };
     if let Some(what) = said.fault {
-        return Answer::Fault(Arc::new(Fault { at, what, detail: None }));
+        return Answer::Fault(Arc::new(Fault {
+            asked_at,
+            what,
+            detail: None,
+        }));
     }
     let good = (200..300).contains(&said.status);
     let length = said.body.len() as u64;
@@ -287,7 +293,7 @@ fn answer(request: &Request, said: &Said) -> Answer {
         _ if request.method == Method::Head => Body::Unread,
         Want::Token(_) if good && said.body.is_empty() => Body::NoToken { page: false },
         Want::Token(_) if good => Body::Granted,
-        _ if !good => Body::Words(Words::default()),
+        _ if !good => Body::ErrorText(ErrorText::default()),
         Want::Manifest { by } => Body::Manifest {
             document: content::document(&said.body).map(Arc::new),
             digest: digest(by.as_ref()),
@@ -298,10 +304,10 @@ fn answer(request: &Request, said: &Said) -> Answer {
             digest: digest(Some(by)),
             length,
         },
-        Want::Nothing | Want::Blob { .. } | Want::Tags { .. } | Want::Words | Want::Token(_) => Body::Unread,
+        Want::Nothing | Want::Blob { .. } | Want::Tags { .. } | Want::ErrorText | Want::Token(_) => Body::Unread,
     };
     Answer::Response(Arc::new(Response {
-        at,
+        asked_at,
         status: said.status,
         as_somebody: false,
         challenges: challenge::read(said.all("www-authenticate")),
@@ -399,11 +405,11 @@ impl Ours {
     fn new() -> Self {
         let talk = Arc::<Talk>::default();
         let network: Arc<dyn Network> = Arc::<Talk>::clone(&talk);
-        let settings = Settings {
+        let settings = RegistrySettings {
             reach: Reach::Everything,
             network: Some(network),
             cache_bytes: 4 << 20,
-            ..Settings::default()
+            ..RegistrySettings::default()
         };
         let mut builder = tokio::runtime::Builder::new_current_thread();
         Self {
@@ -454,7 +460,7 @@ pub fn conversation(data: &[u8]) {
         });
         let offer = pullgate::plan::Offer {
             credential: credential(own),
-            source: Some(pullgate::credentials::Source::Secret("pull".to_owned())),
+            source: Some(pullgate::credentials::CredentialSource::Secret("pull".to_owned())),
             sent: pullgate::runtime::kubelet::Sent::Always,
         };
         let check = pullgate::plan::Check {
@@ -520,9 +526,9 @@ pub fn token(data: &[u8]) {
             accept: Arc::from("*/*"),
             auth: if basic { vec![(origin, Auth::Basic(who))] } else { Vec::new() },
             want: Want::Token(key),
-            trust: TrustId::default(),
+            host_settings: HostSettingsId::default(),
             agent: Agent::default(),
-            attempt: Attempt::default(),
+            retry: Retry::default(),
         };
         let (_, answer) = ours.runtime.block_on(ours.wire.fetch(request));
         if let Answer::Response(response) = &answer {

@@ -14,8 +14,8 @@ mod talk;
 
 use pullgate::credentials::{parse_docker_config, parse_dockercfg, parse_user_config};
 use pullgate::image::Reference;
-use pullgate::policy::{Circumstances, Modes, Origin, Policies, Policy, Requester, Subject};
-use pullgate::registry::{self, K3sFile, Settings};
+use pullgate::policy::{Circumstances, Modes, Policies, Policy, PolicyLocation, Requester, Subject};
+use pullgate::registry::{self, K3sFile, RegistrySettings};
 use pullgate::runtime::containerd::k3s::DefaultEndpoint;
 use pullgate::runtime::{challenge, content};
 use pullgate::workload::{Kinds, extract};
@@ -102,7 +102,7 @@ thread_local! {
 }
 
 /// Has a file with this text be read as the settings name it; what is wrong with it must be said in lines.
-fn file(name: &str, data: &[u8], settings: fn(&Path) -> Settings) {
+fn file(name: &str, data: &[u8], settings: fn(&Path) -> RegistrySettings) {
     FOLDER.with(|folder| {
         let path = folder.path().join(name);
         if let Some(parent) = path.parent() {
@@ -117,28 +117,28 @@ fn file(name: &str, data: &[u8], settings: fn(&Path) -> Settings) {
 
 /// containerd's `hosts.toml`.
 pub fn hosts_toml(data: &[u8]) {
-    file("hosts/registry.example/hosts.toml", data, |folder| Settings {
+    file("hosts/registry.example/hosts.toml", data, |folder| RegistrySettings {
         hosts_dirs: vec![folder.join("hosts")],
-        ..Settings::default()
+        ..RegistrySettings::default()
     });
 }
 
 /// CRI-O's `registries.conf`.
 pub fn registries_conf(data: &[u8]) {
-    file("registries.conf", data, |folder| Settings {
+    file("registries.conf", data, |folder| RegistrySettings {
         registries_conf: Some(folder.join("registries.conf")),
-        ..Settings::default()
+        ..RegistrySettings::default()
     });
 }
 
 /// k3s' `registries.yaml`.
 pub fn registries_yaml(data: &[u8]) {
-    file("registries.yaml", data, |folder| Settings {
+    file("registries.yaml", data, |folder| RegistrySettings {
         k3s: Some(K3sFile {
             path: folder.join("registries.yaml"),
             default_endpoint: DefaultEndpoint::Asked,
         }),
-        ..Settings::default()
+        ..RegistrySettings::default()
     });
 }
 
@@ -167,7 +167,7 @@ pub fn challenge(data: &[u8]) {
 pub fn policy(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     for document in yaml::documents(text).documents {
-        match Policy::compile(&document.value, Origin::Cluster) {
+        match Policy::compile(&document.value, PolicyLocation::Cluster) {
             Ok(policy) => {
                 let policies = Policies::new(vec![Arc::new(policy)]);
                 let subject = Subject {

@@ -33,7 +33,7 @@ pub use facts::{Facts, Namespace, ServiceAccount, Visible};
 pub use inventory::Inventory;
 pub use layered::Layered;
 pub use policies::Listed as ListedPolicies;
-pub use watch::{SecretsAccess, Watched};
+pub use watch::{SecretReading, Watched};
 
 use crate::policy::Policy;
 use crate::runtime::crio::openshift::Objects as OpenShift;

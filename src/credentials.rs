@@ -13,7 +13,7 @@ mod secret;
 
 pub(crate) use base64::decode_padded as decode_secret_data;
 pub use docker_config::{ParseError, parse_docker_config, parse_dockercfg, parse_user_config};
-pub use keyring::{Entry, Keyring, NearMiss, RegistryPatterns, Source};
+pub use keyring::{CredentialSource, Entry, Keyring, NearMiss, RegistryPatterns};
 pub use secret::{
     Contents, DOCKERCFG, DOCKERCONFIGJSON, Opened, PasswordLocation, PullSecret, ReadOnce, data_key, inspect, password_location,
 };

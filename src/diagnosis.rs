@@ -5,30 +5,30 @@ use crate::ask::{Ask, Missing};
 use crate::image::{Reference, Target};
 use crate::runtime::answer::{Answer, AnsweredBy, Body, Response};
 use crate::runtime::outcome::{Evidence, Failure, Rejection};
-use crate::runtime::request::{Attempt, Method, Request, Want};
+use crate::runtime::request::{Method, Request, Retry, Want};
 use std::sync::Arc;
 
 /// The registry's code for a repository that it does not know.
 const NAME_UNKNOWN: &str = "NAME_UNKNOWN";
 
 /// A failure to find an image, with everything that a message can say about it.
-pub fn explain(reference: &Reference, failure: &Failure, net: &mut Ask<'_, Request>) -> Result<Failure, Missing> {
-    let (Some(asked), Some(status)) = (&failure.asked, failure.status) else {
+pub fn explain(reference: &Reference, failure: &Failure, ask: &mut Ask<'_, Request>) -> Result<Failure, Missing> {
+    let (Some(asked), Some(status)) = (&failure.request_for_reason, failure.status) else {
         return Ok(failure.clone());
     };
     let refused = (400..500).contains(&status) && !matches!(status, 408 | 429);
     if !refused {
         return Ok(failure.clone());
     }
-    // A GET has brought the registry's words.
+    // A GET has brought the registry's error text.
     let by_head = asked.method == Method::Head;
     let tag = match reference.target() {
         Target::Tag(tag) if status == 404 => Some(tag),
         Target::Tag(_) | Target::Digest(_) => None,
     };
     let list = tag.as_deref().and_then(|tag| tags(asked, tag));
-    let questions = by_head.then(|| words(asked)).into_iter().chain(list);
-    let answers = net.each(questions, Ask::get)?;
+    let questions = by_head.then(|| error_by_get(asked)).into_iter().chain(list);
+    let answers = ask.each(questions, Ask::get)?;
     let answers: Vec<Option<Arc<Response>>> = answers
         .into_iter()
         .map(|answer| match answer {
@@ -55,11 +55,11 @@ pub fn explain(reference: &Reference, failure: &Failure, net: &mut Ask<'_, Reque
 }
 
 /// A refused HEAD, and the same question by GET: its body says why.
-fn words(asked: &Request) -> Request {
+fn error_by_get(asked: &Request) -> Request {
     Request {
         method: Method::Get,
-        want: Want::Words,
-        attempt: Attempt::default(),
+        want: Want::ErrorText,
+        retry: Retry::default(),
         ..asked.clone()
     }
 }
@@ -77,18 +77,18 @@ fn tags(asked: &Request, tag: &str) -> Option<Request> {
         path: Arc::from(format!("{repository}/tags/list?n=1000{query}")),
         accept: Arc::from("application/json"),
         want: Want::Tags { near: Arc::from(tag) },
-        attempt: Attempt::default(),
+        retry: Retry::default(),
         ..asked.clone()
     })
 }
 
 fn told(failure: &Failure, said: Option<&Response>, list: Option<&Response>) -> Failure {
     let mut told = failure.clone();
-    if let Some(words) = said.map(Response::words) {
-        told.code = told.code.or(words.code.as_deref().map(str::to_owned));
-        told.detail = told.detail.or(words.detail.as_deref().map(str::to_owned));
+    if let Some(error) = said.map(Response::error_text) {
+        told.code = told.code.or(error.code.as_deref().map(str::to_owned));
+        told.detail = told.detail.or(error.detail.as_deref().map(str::to_owned));
         if let Evidence::Forbidden { address_bound, .. } = &mut told.evidence {
-            *address_bound |= words.about_address;
+            *address_bound |= error.about_address;
         }
     }
     if !matches!(told.evidence, Evidence::TagUnknown { .. } | Evidence::DigestUnknown) {
@@ -99,11 +99,11 @@ fn told(failure: &Failure, said: Option<&Response>, list: Option<&Response>) -> 
         return told;
     }
     let Some(list) = list else { return told };
-    let words = list.words();
-    if list.status == 404 && words.code.as_deref() == Some(NAME_UNKNOWN) {
+    let error = list.error_text();
+    if list.status == 404 && error.code.as_deref() == Some(NAME_UNKNOWN) {
         told.evidence = Evidence::RepositoryUnknown;
-        told.code = words.code.as_deref().map(str::to_owned);
-        told.detail = words.detail.as_deref().map(str::to_owned).or(told.detail);
+        told.code = error.code.as_deref().map(str::to_owned);
+        told.detail = error.detail.as_deref().map(str::to_owned).or(told.detail);
     } else if let Body::Tags(tags) = &list.body
         && tags.has_it
     {

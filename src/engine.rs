@@ -11,5 +11,5 @@ mod transcript;
 pub use drive::drive;
 pub use live::{Engine, Gate};
 pub use look_up::{LookUps, Recalled};
-pub use recent::{Question, Recent, Subject};
+pub use recent::{Question, Recent, ReviewKey};
 pub use transcript::{Conversation, Transcript, Transcripts};

@@ -8,13 +8,13 @@ pub use owner::counts_as;
 
 use crate::ask::{Ask, Missing, Question};
 use crate::cluster::{Facts, Object, Visible};
-use crate::credentials::node::{NodeCredentials, Provided, Wanted};
+use crate::credentials::node::{NodeCredentials, Provided, WantedCredentials};
 use crate::image::Reference;
-use crate::plan::{self, Check, Next, Plan, Settings, decide, denied, doubts, hints, offer};
+use crate::plan::{self, Check, Next, Plan, PlanSettings, decide, denied, doubts, hints, offer};
 use crate::policy::{Circumstances, Matching, Policies, Requester};
 use crate::runtime::kubelet::Attempts;
 use crate::verdict::Judgement;
-use crate::verdict::answer::{Answer, Exemption, Judged, Look, PolicyContext};
+use crate::verdict::review_result::{Exemption, Handling, Judged, PolicyContext, ReviewResult};
 use crate::workload::{Owner, OwnerReference, Workload};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,13 +29,13 @@ const ROUNDS: usize = 3;
 
 /// The object under review, and the rules.
 #[derive(Debug, Clone, Copy)]
-pub struct Case<'a> {
+pub struct ReviewInput<'a> {
     /// The object.
     pub workload: &'a Workload,
     /// Whose request it is.
     pub requester: &'a Requester,
     /// What the settings file says.
-    pub settings: &'a Settings,
+    pub settings: &'a PlanSettings,
     /// All policies.
     pub policies: &'a Policies,
     /// The time.
@@ -44,7 +44,7 @@ pub struct Case<'a> {
 
 /// What a review asks about.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum About {
+pub enum ReviewQuestion {
     /// The nodes, the namespace, and what the templates need of it.
     Facts,
     /// The same, with these objects read again, those of earlier rounds before them.
@@ -52,7 +52,7 @@ pub enum About {
     /// What an `ownerReference` of the object, or of its owner, points at.
     Owner(OwnerReference),
     /// The credentials that only a node has, for these repositories.
-    NodeCredentials(Vec<Wanted>),
+    NodeCredentials(Vec<WantedCredentials>),
     /// What comes of these pulls.
     Pulls(Arc<[Check]>),
     /// The same of those that a denial rests on, without what was remembered longer than a denial may rest on it (contract 6).
@@ -62,7 +62,7 @@ pub enum About {
 }
 
 /// A review asks a handful of questions, mostly of different kinds: the comparison tells them apart.
-impl Hash for About {
+impl Hash for ReviewQuestion {
     fn hash<H: Hasher>(&self, state: &mut H) {
         std::mem::discriminant(self).hash(state);
         let length = match self {
@@ -78,19 +78,19 @@ impl Hash for About {
 /// What it is answered with.
 #[derive(Debug, Clone)]
 pub enum Fact {
-    /// To [`About::Facts`] and [`About::Again`].
+    /// To [`ReviewQuestion::Facts`] and [`ReviewQuestion::Again`].
     Facts(Arc<Facts>),
-    /// To [`About::Owner`].
+    /// To [`ReviewQuestion::Owner`].
     Owner(Visible<Owner>),
-    /// To [`About::NodeCredentials`].
-    NodeCredentials(Arc<[(Wanted, Provided)]>),
-    /// To [`About::Pulls`], [`About::Confirm`] and [`About::Elsewhere`], in the order of the checks.
+    /// To [`ReviewQuestion::NodeCredentials`].
+    NodeCredentials(Arc<[(WantedCredentials, Provided)]>),
+    /// To [`ReviewQuestion::Pulls`], [`ReviewQuestion::Confirm`] and [`ReviewQuestion::Elsewhere`], in the order of the checks.
     Pulls(Arc<[Arc<Attempts>]>),
     /// No answer came in time.
     Late,
 }
 
-impl Question for About {
+impl Question for ReviewQuestion {
     type Answer = Fact;
 
     fn late(&self) -> Fact {
@@ -99,25 +99,25 @@ impl Question for About {
 }
 
 /// Reviews one object.
-pub fn review(case: &Case<'_>, ask: &mut Ask<'_, About>) -> Result<Answer, Missing> {
-    let Case {
+pub fn review(input: &ReviewInput<'_>, ask: &mut Ask<'_, ReviewQuestion>) -> Result<ReviewResult, Missing> {
+    let ReviewInput {
         workload,
         requester,
         settings,
         policies,
         now,
-    } = *case;
+    } = *input;
     if let Some(exempt) = annotation(workload, settings) {
-        return Ok(Answer::exempt(passed_over(workload), exempt));
+        return Ok(ReviewResult::exempt(skipped(workload), exempt));
     }
-    let mut facts = facts(About::Facts, ask)?.unwrap_or_else(|| Arc::new(Facts::hidden(&workload.templates, TOO_LATE)));
+    let mut facts = facts(ReviewQuestion::Facts, ask)?.unwrap_or_else(|| Arc::new(Facts::hidden(&workload.templates, TOO_LATE)));
     let kinds = counts_as(workload, requester, policies, ask)?;
     let mut read_again: Vec<Object> = Vec::new();
     let mut round = 0;
     let mut before = Vec::new();
     loop {
         if ignored(&facts) {
-            return Ok(Answer::exempt(passed_over(workload), Exemption::Namespace));
+            return Ok(ReviewResult::exempt(skipped(workload), Exemption::Namespace));
         }
         round += 1;
         let circumstances = Circumstances {
@@ -130,16 +130,16 @@ pub fn review(case: &Case<'_>, ask: &mut Ask<'_, About>) -> Result<Answer, Missi
         if let Some(node) = &node {
             plan = plan::plan(workload, &facts, settings, node, &matching);
         }
-        let mut outcomes = pulls(&plan.checks, About::Pulls, ask)?;
+        let mut outcomes = pulls(&plan.checks, ReviewQuestion::Pulls, ask)?;
         if plan::every_build(&mut plan, &outcomes) {
-            outcomes = pulls(&plan.checks, About::Pulls, ask)?;
+            outcomes = pulls(&plan.checks, ReviewQuestion::Pulls, ask)?;
         }
         let mut judgements = decide(&mut plan, &outcomes);
         let mut doubtful = doubts(&plan, &judgements, &facts);
         doubtful.retain(|object| !read_again.contains(object));
         if !doubtful.is_empty() && round < ROUNDS {
             read_again.extend(doubtful);
-            let fresh = self::facts(About::Again(read_again.clone()), ask)?;
+            let fresh = self::facts(ReviewQuestion::Again(read_again.clone()), ask)?;
             if let Some(fresh) = fresh.filter(|fresh| changed(&facts, fresh)) {
                 if loses(&facts, &fresh) {
                     before = judgements;
@@ -169,13 +169,13 @@ pub fn review(case: &Case<'_>, ask: &mut Ask<'_, About>) -> Result<Answer, Missi
         }
         let asked = hints(&plan, &judgements);
         let checks: Vec<Check> = asked.iter().map(|(_, check)| check.clone()).collect();
-        offer(&mut judgements, &asked, &pulls(&checks, About::Elsewhere, ask)?);
+        offer(&mut judgements, &asked, &pulls(&checks, ReviewQuestion::Elsewhere, ask)?);
         let context = PolicyContext {
             kinds,
             labels: plan::labels(workload, &facts),
             ..policy_context(&matching, &plan)
         };
-        return Ok(answer(plan, judgements, context));
+        return Ok(result(plan, judgements, context));
     }
 }
 
@@ -184,7 +184,7 @@ const GIVEN_BACK: usize = 2048;
 const NOT_CONFIRMED: &str = "it could not be read again";
 const TOO_LATE: &str = "it could not be read in time";
 
-fn facts(about: About, ask: &mut Ask<'_, About>) -> Result<Option<Arc<Facts>>, Missing> {
+fn facts(about: ReviewQuestion, ask: &mut Ask<'_, ReviewQuestion>) -> Result<Option<Arc<Facts>>, Missing> {
     Ok(match ask.get(about)? {
         Fact::Facts(facts) => Some(facts),
         Fact::Owner(_) | Fact::NodeCredentials(_) | Fact::Pulls(_) | Fact::Late => None,
@@ -192,14 +192,14 @@ fn facts(about: About, ask: &mut Ask<'_, About>) -> Result<Option<Arc<Facts>>, M
 }
 
 /// The credentials that only a node has; `None` if there are none.
-fn node_credentials(plan: &Plan<'_>, ask: &mut Ask<'_, About>) -> Result<Option<NodeCredentials>, Missing> {
+fn node_credentials(plan: &Plan<'_>, ask: &mut Ask<'_, ReviewQuestion>) -> Result<Option<NodeCredentials>, Missing> {
     if plan.wanted.is_empty() {
         return Ok(None);
     }
     let wanted = plan.wanted.iter().cloned().collect();
     let mut node = NodeCredentials::default();
     let mut any = false;
-    if let Fact::NodeCredentials(given) = ask.get(About::NodeCredentials(wanted))? {
+    if let Fact::NodeCredentials(given) = ask.get(ReviewQuestion::NodeCredentials(wanted))? {
         for (wanted, provided) in given.iter() {
             any |= *provided != Provided::default();
             node.insert(wanted.clone(), provided.clone());
@@ -214,11 +214,11 @@ fn confirm(
     plan: &Plan<'_>,
     judgements: &[Judgement],
     outcomes: &mut Arc<[Arc<Attempts>]>,
-    ask: &mut Ask<'_, About>,
+    ask: &mut Ask<'_, ReviewQuestion>,
 ) -> Result<bool, Missing> {
     let denied: Vec<usize> = denied(plan, judgements).into_iter().collect();
     let checks: Vec<Check> = denied.iter().filter_map(|at| plan.checks.get(*at)).cloned().collect();
-    let fresh = pulls(&checks, About::Confirm, ask)?;
+    let fresh = pulls(&checks, ReviewQuestion::Confirm, ask)?;
     let mut all = outcomes.to_vec();
     for (at, fresh) in denied.into_iter().zip(fresh.iter()) {
         if let Some(outcome) = all.get_mut(at) {
@@ -232,7 +232,11 @@ fn confirm(
     Ok(differs)
 }
 
-fn pulls(checks: &[Check], about: fn(Arc<[Check]>) -> About, ask: &mut Ask<'_, About>) -> Result<Arc<[Arc<Attempts>]>, Missing> {
+fn pulls(
+    checks: &[Check],
+    about: fn(Arc<[Check]>) -> ReviewQuestion,
+    ask: &mut Ask<'_, ReviewQuestion>,
+) -> Result<Arc<[Arc<Attempts>]>, Missing> {
     if checks.is_empty() {
         return Ok(Arc::new([]));
     }
@@ -245,7 +249,7 @@ fn pulls(checks: &[Check], about: fn(Arc<[Check]>) -> About, ask: &mut Ask<'_, A
     })
 }
 
-fn answer(plan: Plan<'_>, mut judgements: Vec<Judgement>, policies: PolicyContext) -> Answer {
+fn result(plan: Plan<'_>, mut judgements: Vec<Judgement>, policies: PolicyContext) -> ReviewResult {
     let (checks, mut plans) = (plan.checks.len(), plan.images);
     let mut images = Vec::with_capacity(judgements.len());
     // From the last on: an object may have tens of thousands of images, and what has been put together is given back meanwhile.
@@ -255,9 +259,9 @@ fn answer(plan: Plan<'_>, mut judgements: Vec<Judgement>, policies: PolicyContex
             reference: planned.reference,
             remark: planned.remark,
             judgement,
-            look: match planned.next {
-                Next::PassedOver => Look::PassedOver,
-                Next::Later | Next::Settled(_) | Next::Ask { .. } => Look::Taken,
+            handling: match planned.next {
+                Next::Skipped => Handling::Skipped,
+                Next::Later | Next::Settled(_) | Next::Ask { .. } => Handling::Judged,
             },
         });
         if images.len().is_multiple_of(GIVEN_BACK) {
@@ -266,7 +270,7 @@ fn answer(plan: Plan<'_>, mut judgements: Vec<Judgement>, policies: PolicyContex
         }
     }
     images.reverse();
-    Answer {
+    ReviewResult {
         images,
         exempt: None,
         policies,
@@ -281,7 +285,7 @@ fn policy_context(matching: &Matching, plan: &Plan<'_>) -> PolicyContext {
     PolicyContext {
         matching: matching.modes().map(|(name, mode)| (Arc::clone(name), mode.name())).collect(),
         exempting: exempting.into_iter().collect(),
-        mode: matching.gate().name(),
+        mode: matching.settings_mode().name(),
         ..PolicyContext::default()
     }
 }
@@ -315,7 +319,7 @@ fn ignored(facts: &Facts) -> bool {
     }
 }
 
-fn annotation(workload: &Workload, settings: &Settings) -> Option<Exemption> {
+fn annotation(workload: &Workload, settings: &PlanSettings) -> Option<Exemption> {
     settings.exempt_annotations.iter().find_map(|wanted| {
         let (key, value) = wanted
             .split_once('=')
@@ -328,7 +332,7 @@ fn annotation(workload: &Workload, settings: &Settings) -> Option<Exemption> {
     })
 }
 
-fn passed_over(workload: &Workload) -> Vec<Judged> {
+fn skipped(workload: &Workload) -> Vec<Judged> {
     workload
         .templates
         .iter()
@@ -338,7 +342,7 @@ fn passed_over(workload: &Workload) -> Vec<Judged> {
             reference: Reference::parse(&image.image).ok(),
             remark: None,
             judgement: Judgement::allowed(),
-            look: Look::PassedOver,
+            handling: Handling::Skipped,
         })
         .collect()
 }

@@ -24,11 +24,11 @@ pub use write::replace;
 use crate::files;
 use crate::image::escape;
 use crate::limits;
-use crate::report::{Problem, Source};
+use crate::report::{Problem, SourceDocument};
 use crate::workload::{Kinds, Workload};
 use crate::yaml::{self, Document};
 use read::FileRead;
-use render::Origin;
+use render::WrittenAt;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -39,7 +39,7 @@ use std::sync::{Mutex, PoisonError};
 #[derive(Debug, Clone)]
 pub struct Manifest {
     /// Where it was read from.
-    pub source: Source,
+    pub source: SourceDocument,
     /// Whether the user named its file, or it came from standard input.
     pub named: bool,
     /// The object. Items of a `List` are separate objects.
@@ -59,9 +59,9 @@ pub struct Text {
 
 /// An object whose images are judged.
 #[derive(Debug)]
-pub struct Subject {
+pub struct ManifestObject {
     /// Where it was read from.
-    pub source: Source,
+    pub source: SourceDocument,
     /// Its file: an index into [`Manifests::texts`], where those are kept.
     pub text: usize,
     /// Its position in the document: empty, or `items[3].` in a `List`.
@@ -79,14 +79,14 @@ pub struct Subject {
     /// The template that Helm says it was rendered from.
     template: Option<Box<str>>,
     /// Where its images come from, by path, if it was rendered.
-    origins: Vec<(Box<str>, Origin)>,
+    written_at: Vec<(Box<str>, WrittenAt)>,
     /// The files and folders that it was rendered from; absolute.
     pub reads: Vec<PathBuf>,
     /// Its images and pod specs.
     pub workload: Workload,
 }
 
-impl Subject {
+impl ManifestObject {
     /// The line of an image, from 1.
     pub fn line_of(&self, path: &str) -> usize {
         let found = self.lines.iter().find(|(of, _)| **of == *path);
@@ -95,8 +95,8 @@ impl Subject {
 
     /// Where an image is written: the file as given, the line, and the chart value or template that it was rendered from, if any.
     pub fn place_of(&self, path: &str) -> (&str, usize, Option<&str>) {
-        match self.origins.iter().find(|(of, _)| **of == *path) {
-            Some((_, origin)) => (&origin.file, origin.line, origin.value.as_deref()),
+        match self.written_at.iter().find(|(of, _)| **of == *path) {
+            Some((_, at)) => (&at.file, at.line, at.value.as_deref()),
             None => (&self.source.file, self.line_of(path), self.template.as_deref()),
         }
     }
@@ -110,7 +110,7 @@ impl Subject {
 /// An object for which a controller renders a chart.
 #[derive(Debug)]
 struct Release {
-    source: Source,
+    source: SourceDocument,
     /// Its position in the document.
     prefix: String,
     /// The lines of the document.
@@ -129,7 +129,7 @@ pub enum Keep {
 
 /// How to read.
 #[derive(Debug, Clone, Copy)]
-pub struct Reading<'a> {
+pub struct ReadOptions<'a> {
     /// Whether folders are searched recursively.
     pub walk: Walk,
     /// What is left out of a search.
@@ -156,7 +156,7 @@ pub type Tell<'a> = &'a (dyn Fn(Option<&Path>, Workload) + Sync);
 #[derive(Debug, Default)]
 pub struct Manifests {
     /// The objects whose images are judged, in the order of the files.
-    pub subjects: Vec<Subject>,
+    pub subjects: Vec<ManifestObject>,
     /// The objects with facts for judging others, in the order of the files.
     pub objects: Vec<Manifest>,
     /// The texts, in order; empty unless asked for.
@@ -175,12 +175,12 @@ pub struct Manifests {
 
 impl Manifests {
     /// Reads files, folders and `-` (standard input).
-    pub fn read(places: &[String], reading: &Reading<'_>) -> Self {
+    pub fn read(places: &[String], reading: &ReadOptions<'_>) -> Self {
         Self::read_and_tell(places, reading, None)
     }
 
     /// The same. If the input is large, `tell` gets each object as soon as its file is read, with its image names as known by then.
-    pub fn read_and_tell(places: &[String], reading: &Reading<'_>, tell: Option<Tell<'_>>) -> Self {
+    pub fn read_and_tell(places: &[String], reading: &ReadOptions<'_>, tell: Option<Tell<'_>>) -> Self {
         let mut manifests = Self::default();
         let found = find::files(places, reading, &mut manifests);
         let files = || found.iter().filter_map(|file| file.path.as_deref());

@@ -3,5 +3,5 @@
 mod addresses;
 mod cidr;
 
-pub use addresses::{Reach, Refused, is_loopback};
+pub use addresses::{NotAdmitted, Reach, is_loopback};
 pub use cidr::{Cidr, CidrError};

@@ -2,7 +2,7 @@
 //! the registries, as for `check`; [`crate::yaml::append`] edits the files.
 
 use crate::image::{Digest, Reference, escape};
-use crate::verdict::answer::{Exemption, Judged, Look, Remark};
+use crate::verdict::review_result::{Exemption, Handling, Judged, Remark};
 use crate::verdict::{Cause, Finding, Outlook};
 use crate::workload::pod::Parameters;
 use crate::workload::{ImageUse, Later, ObjectId, Workload, parameter};
@@ -123,10 +123,10 @@ pub fn outcome(image: &ImageUse, stand: &Stand, judged: Option<&Judged>, exempt:
     if let Some(Remark::FilledIn { what, by }) = &judged.remark {
         return Outcome::Left(format!("{} is filled in later, by {}", escape(what), escape(by)));
     }
-    match (digest, judged.look) {
+    match (digest, judged.handling) {
         (Some(digest), _) => addition(&image.image, digest).map_or(Outcome::Failed, Outcome::Pin),
-        (None, Look::PassedOver) => Outcome::Left("a controller created its object: pin it in the controller's object".to_owned()),
-        (None, Look::Taken) => {
+        (None, Handling::Skipped) => Outcome::Left("a controller created its object: pin it in the controller's object".to_owned()),
+        (None, Handling::Judged) => {
             let never = judged
                 .judgement
                 .findings

@@ -20,7 +20,7 @@ pub use hints::{hints, offer};
 pub use pools::NodePool;
 
 use crate::cluster::{Facts, Visible};
-use crate::credentials::node::{NodeCredentials, Wanted};
+use crate::credentials::node::{NodeCredentials, WantedCredentials};
 use crate::credentials::{Credential, RegistryPatterns};
 use crate::image::{Platform, Reference, Rewrite};
 use crate::limits;
@@ -28,9 +28,9 @@ use crate::policy::{Circumstances, Matching, Modes, NAME_LABEL, PerImagePolicies
 use crate::runtime::containerd::peers::Shared;
 use crate::runtime::crio::node::NodeSettings;
 use crate::runtime::{Depth, Pool, Runtime};
-use crate::verdict::answer::Remark;
-use crate::verdict::case::SecretNote;
+use crate::verdict::image_case::SecretNote;
 use crate::verdict::platforms::{Audience, Use};
+use crate::verdict::review_result::Remark;
 use crate::verdict::size::{Bytes, Limit};
 use crate::verdict::soften::{Context, Owner, PresenceRule};
 use crate::verdict::{Cause, Finding, Verdict};
@@ -74,7 +74,7 @@ pub enum Runtimes {
 
 /// What the settings say to the plan.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct PlanSettings {
     /// Patterns of registries whose credentials the nodes may hold.
     pub node_credentials: RegistryPatterns,
     /// Platforms where no node is known.
@@ -109,7 +109,7 @@ pub struct Settings {
     pub modes: Modes,
 }
 
-impl Settings {
+impl PlanSettings {
     /// Where nothing is written, and no registry is one of the nodes'.
     pub fn bare(admission: Admission) -> Self {
         Self {
@@ -153,7 +153,7 @@ pub struct Plan<'a> {
     /// What to ask the registries, each question once.
     pub checks: Vec<Check>,
     /// The repositories of the checks, for whoever gets node-level credentials for them.
-    pub wanted: BTreeSet<Wanted>,
+    pub wanted: BTreeSet<WantedCredentials>,
 }
 
 /// One image use, planned.
@@ -182,7 +182,7 @@ pub struct Planned<'a> {
 pub enum Next {
     /// An UPDATE left it as it was, a controller of a judged kind made the object, or a parameter stands for the image: allowed without a
     /// look.
-    PassedOver,
+    Skipped,
     /// Something of the set of files gives it another name later, which is not known: `Unknown`, with a remark.
     Later,
     /// Settled without a network.
@@ -192,13 +192,13 @@ pub enum Next {
         /// Index into [`Plan::checks`].
         check: usize,
         /// What its judgement depends on beside the answer.
-        case: Box<Known>,
+        known: Box<BeforeAnswer>,
     },
 }
 
 /// What is known about an image before the registry answers.
 #[derive(Debug)]
-pub struct Known {
+pub struct BeforeAnswer {
     /// What may soften the outlook.
     pub context: Context,
     /// About the pull secrets.
@@ -255,7 +255,7 @@ pub fn labels(workload: &Workload, facts: &Facts) -> Option<Vec<(String, String)
 pub fn plan<'a>(
     workload: &'a Workload,
     facts: &Facts,
-    settings: &Settings,
+    settings: &PlanSettings,
     node: &NodeCredentials,
     matching: &Matching,
 ) -> Plan<'a> {
@@ -271,7 +271,7 @@ pub fn plan<'a>(
     let mut room = limits::FINDINGS_PER_OBJECT;
     for template in &workload.templates {
         let owner = match ownership {
-            Ownership::Other => Owner::Stranger,
+            Ownership::Other => Owner::UnjudgedController,
             Ownership::None | Ownership::Judged => Owner::Nobody,
         };
         let mut pod = Pod::of(template, &workload.object, facts, settings, node, owner);
@@ -293,8 +293,8 @@ pub fn plan<'a>(
             };
             let stream = pod.unknown_stream(image);
             let mut next = match &name {
-                _ if image.unchanged => Next::PassedOver,
-                _ if judged_with_owner(image) && raised.is_empty() => Next::PassedOver,
+                _ if image.unchanged => Next::Skipped,
+                _ if judged_with_owner(image) && raised.is_empty() => Next::Skipped,
                 _ if judged_with_owner(image) || !may_ask(&matching, &raised) => Next::Settled(Vec::new()),
                 Name::Known(_) | Name::Invalid(_) if remark.is_none() && stream.is_some() => {
                     let finding = stream.as_ref().map(settled::filled_in);
@@ -302,7 +302,7 @@ pub fn plan<'a>(
                 }
                 // In `serve`, a template whose controller or injector fills in the image is allowed silently; in `check` that would be no
                 // proof.
-                Name::Later if settings.admission == Admission::HasRun => Next::PassedOver,
+                Name::Later if settings.admission == Admission::HasRun => Next::Skipped,
                 Name::Later => Next::Later,
                 Name::Known(_) if Reference::is_whole_image_id(written(image, remark.as_ref())) => {
                     Next::Settled(vec![pod.image_id(image)])
@@ -385,7 +385,7 @@ fn raised(matching: &Matching, names: &[Reference], shown: &str, room: usize) ->
 fn tell(raised: &mut [Raised], next: &mut Next, matching: &Matching, room: usize) -> usize {
     let settled = match next {
         Next::Settled(findings) => findings,
-        Next::PassedOver | Next::Later | Next::Ask { .. } => &mut Vec::new(),
+        Next::Skipped | Next::Later | Next::Ask { .. } => &mut Vec::new(),
     };
     if let Some(left) = room.checked_sub(raised.len() + settled.len()) {
         return left;

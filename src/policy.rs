@@ -27,7 +27,7 @@ mod selector;
 mod votes;
 
 pub use applies::{Requester, Subject};
-pub use compiled::{DaysLeft, Origin, Policies, Policy};
+pub use compiled::{DaysLeft, Policies, Policy, PolicyLocation};
 pub use kinds::{built_in_kinds, kind};
 pub use matching::{Demand, FindingsByPolicy, Matching, Raised};
 pub use model::{ImagePolicy, ImagePolicySpec, Mode};

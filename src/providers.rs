@@ -17,7 +17,7 @@ pub use git::changed_since;
 pub use renderers::{Renderer, Unrendered};
 
 use crate::credentials::helper::Helpers;
-use crate::credentials::node::{Provided, StandIn, Wanted};
+use crate::credentials::node::{Provided, StandIn, WantedCredentials};
 use crate::credentials::provider::Provider;
 use crate::telemetry::Metrics;
 use futures_util::future::join_all;
@@ -78,7 +78,7 @@ impl Providers {
     /// Asks for the credentials of these repositories, all at once. Takes at most half of the time left until `deadline`: the
     /// registries need the rest. What has not come by then counts as unanswered; the programs continue, and their answers are
     /// cached.
-    pub async fn ask(&self, wanted: Vec<Wanted>, deadline: Instant) -> Vec<(Wanted, Provided)> {
+    pub async fn ask(&self, wanted: Vec<WantedCredentials>, deadline: Instant) -> Vec<(WantedCredentials, Provided)> {
         let now = Instant::now();
         let until = now + deadline.saturating_duration_since(now) / 2;
         join_all(wanted.into_iter().map(|wanted| async {
@@ -88,7 +88,7 @@ impl Providers {
         .await
     }
 
-    async fn provided(&self, wanted: &Wanted, until: Instant) -> Provided {
+    async fn provided(&self, wanted: &WantedCredentials, until: Instant) -> Provided {
         let mut provided = Provided::default();
         if let Some(plugins) = &self.plugins {
             plugins.ask(&wanted.name, until, &mut provided).await;

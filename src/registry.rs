@@ -1,40 +1,40 @@
 //! The wire: the only module that opens a socket to a registry. One request, one answer ([`Wire`]); what is asked is decided by `runtime`.
 
-mod apart;
+mod body;
 mod bounded;
 mod client;
 mod clients;
 mod crio;
+mod error_body;
 mod exchange;
-mod fold;
 mod headers;
+mod host_settings;
 mod identify;
 mod instead;
+mod io_threads;
+mod log_throttle;
 mod memo;
 mod network;
+mod node_files;
 mod nodes;
-mod pools;
 mod proxy;
 mod queue;
-mod quiet;
 mod resolve;
-mod section;
 mod servers;
 mod show;
+mod show_section;
 mod tags;
 mod transport;
-mod trust;
 mod vault;
 mod wire;
-mod words;
 
-pub use apart::set_apart;
+pub use io_threads::start_io_threads;
 pub use network::Network;
-pub use pools::{NodeLogins, faults};
+pub use node_files::{NodeLogins, faults};
 pub use proxy::Proxy;
 pub use queue::{on_behalf_of, share};
-pub use section::{Image, Row, Section};
 pub use show::show;
+pub use show_section::{Image, Row, Section};
 pub use wire::{Since, Stale, Wire};
 
 use crate::limits;
@@ -48,7 +48,7 @@ use std::time::Duration;
 
 /// How look-ups are made.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct RegistrySettings {
     /// Addresses that may be reached.
     pub reach: Reach,
     /// Weight limit of the caches together, in bytes.
@@ -101,7 +101,7 @@ pub struct K3sFile {
 }
 
 /// Public addresses only, and moderate limits.
-impl Default for Settings {
+impl Default for RegistrySettings {
     fn default() -> Self {
         Self {
             reach: Reach::Listed(Vec::new()),
@@ -121,7 +121,7 @@ impl Default for Settings {
     }
 }
 
-/// The registry room could not be set up.
+/// The registry module could not be set up.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct SetupError(pub String);

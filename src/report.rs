@@ -15,8 +15,8 @@ mod tests;
 pub mod text;
 
 use crate::image::escape;
-use crate::verdict::answer::Judged;
 use crate::verdict::message::{explain_in_full, image_of, object_of, user_of};
+use crate::verdict::review_result::Judged;
 use crate::verdict::{Cause, Decision, Finding, Outlook, Verdict};
 use crate::workload::ObjectId;
 use std::fmt;
@@ -99,7 +99,7 @@ impl fmt::Display for Problem {
 
 /// Where an object was read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
+pub struct SourceDocument {
     /// The file as given; `-` for standard input.
     pub file: String,
     /// The document's index in it.
@@ -110,7 +110,7 @@ pub struct Source {
 #[derive(Debug, Clone)]
 pub struct Entry {
     /// Where it was read from; `None` for `--image`.
-    pub source: Option<Source>,
+    pub source: Option<SourceDocument>,
     /// The line of the image in that file, from 1.
     pub line: Option<usize>,
     /// The value of a chart (`image.repository`), the entry of a kustomization or the template that it comes from, if it is not written there
@@ -329,11 +329,11 @@ pub fn plain(file: &str) -> &str {
 }
 
 /// The file of a source as it is shown.
-fn file_of(source: &Source) -> &str {
+fn file_of(source: &SourceDocument) -> &str {
     plain(&source.file)
 }
 
 /// The file for tools that link to its lines; `None` for standard input.
-fn relative(source: &Source) -> Option<&str> {
+fn relative(source: &SourceDocument) -> Option<&str> {
     Some(file_of(source)).filter(|file| *file != "-")
 }

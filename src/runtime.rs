@@ -19,10 +19,10 @@ pub mod redirect;
 pub mod request;
 
 use crate::ask::{Ask, Missing};
-use crate::image::platform::Personality;
+use crate::image::platform::IndexRules;
 use crate::image::{Platform, Reference};
 use containerd::Containerd;
-use containerd::ends::Way;
+use containerd::ends::PossibleEnd;
 use containerd::hosts::Hosts;
 use content::IndexEntry;
 use crio::Crio;
@@ -142,10 +142,10 @@ impl Runtime {
     }
 
     /// Pulls an image.
-    pub fn pull(self, pull: &Pull, net: &mut Ask<'_, Request>) -> Result<Outcome, Missing> {
+    pub fn pull(self, pull: &Pull, ask: &mut Ask<'_, Request>) -> Result<Outcome, Missing> {
         match self {
-            Self::Containerd(containerd) => containerd.pull(pull, net),
-            Self::Crio(crio) => crio.pull(pull, net),
+            Self::Containerd(containerd) => containerd.pull(pull, ask),
+            Self::Crio(crio) => crio.pull(pull, ask),
         }
     }
 
@@ -158,18 +158,18 @@ impl Runtime {
     }
 
     /// The ways in which the pull of an image with these facts may end on a node of this platform.
-    pub(crate) fn ways<'a>(self, facts: &'a ImageFacts, platform: &Platform) -> Vec<Way<'a>> {
+    pub(crate) fn possible_ends<'a>(self, facts: &'a ImageFacts, platform: &Platform) -> Vec<PossibleEnd<'a>> {
         match self {
-            Self::Containerd(containerd) => containerd.ways(facts, platform),
-            Self::Crio(crio) => crio.ways(facts, platform),
+            Self::Containerd(containerd) => containerd.possible_ends(facts, platform),
+            Self::Crio(crio) => crio.possible_ends(facts, platform),
         }
     }
 
     /// The rules by which it chooses an entry of an index.
-    pub fn personality(self) -> Personality {
+    pub fn index_rules(self) -> IndexRules {
         match self {
-            Self::Containerd(containerd) => containerd.personality(),
-            Self::Crio(_) => Personality::CriO,
+            Self::Containerd(containerd) => containerd.index_rules(),
+            Self::Crio(_) => IndexRules::CriO,
         }
     }
 }

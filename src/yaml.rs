@@ -173,7 +173,7 @@ pub fn manifests(text: &str) -> Parsed {
 
 /// What [`each`] finds in a text.
 #[derive(Debug)]
-pub enum Found {
+pub enum FoundDocument {
     /// A document.
     Document(Document),
     /// A document of an unwanted kind. It parses; nothing of it was kept.
@@ -184,7 +184,7 @@ pub enum Found {
 
 /// As [`manifests`], but one document after the other (and one item of a long `List`), so that none need be kept. A document whose first
 /// level has a `kind` that `wanted` refuses is only checked, not built.
-pub fn each(text: &str, wanted: &(dyn Fn(&str) -> bool + Sync), take: &mut (dyn FnMut(Found) + Send)) {
+pub fn each(text: &str, wanted: &(dyn Fn(&str) -> bool + Sync), take: &mut (dyn FnMut(FoundDocument) + Send)) {
     on_a_large_stack(text, take, |take| {
         read(text, Repeated::LastCounts, &Take::OneByOne(wanted), take);
     });
@@ -201,9 +201,9 @@ enum Take<'a> {
 fn collect(text: &str, repeated: Repeated) -> Parsed {
     let mut parsed = Parsed::default();
     let mut take = |found| match found {
-        Found::Document(document) => parsed.documents.push(document),
-        Found::PassedOver => {}
-        Found::Broken(error) => parsed.errors.push(error),
+        FoundDocument::Document(document) => parsed.documents.push(document),
+        FoundDocument::PassedOver => {}
+        FoundDocument::Broken(error) => parsed.errors.push(error),
     };
     on_a_large_stack(text, &mut take, |take| read(text, repeated, &Take::Whole, take));
     parsed
@@ -228,7 +228,11 @@ pub fn reader<'scope>(scope: &'scope Scope<'scope, '_>, work: impl FnOnce() + Se
 }
 
 /// The deserializer recurses; in a debug build, the stack of a worker thread would not be enough for the limit.
-fn on_a_large_stack(text: &str, take: &mut (dyn FnMut(Found) + Send), run: impl FnOnce(&mut (dyn FnMut(Found) + Send)) + Send) {
+fn on_a_large_stack(
+    text: &str,
+    take: &mut (dyn FnMut(FoundDocument) + Send),
+    run: impl FnOnce(&mut (dyn FnMut(FoundDocument) + Send)) + Send,
+) {
     let ran = if IS_READER.get() {
         catch_unwind(AssertUnwindSafe(|| run(&mut *take))).ok()
     } else {
@@ -239,7 +243,7 @@ fn on_a_large_stack(text: &str, take: &mut (dyn FnMut(Found) + Send), run: impl 
         })
     };
     if ran.is_none() {
-        take(Found::Broken(YamlError {
+        take(FoundDocument::Broken(YamlError {
             document: 0,
             line: 1,
             column: 1,
@@ -249,7 +253,7 @@ fn on_a_large_stack(text: &str, take: &mut (dyn FnMut(Found) + Send), run: impl 
     }
 }
 
-fn read(text: &str, repeated: Repeated, how: &Take<'_>, take: &mut dyn FnMut(Found)) {
+fn read(text: &str, repeated: Repeated, how: &Take<'_>, take: &mut dyn FnMut(FoundDocument)) {
     let mut index = 0;
     let stream = text.strip_prefix('\u{feff}').unwrap_or(text);
     for mut chunk in split::chunks(stream) {
@@ -259,7 +263,7 @@ fn read(text: &str, repeated: Repeated, how: &Take<'_>, take: &mut dyn FnMut(Fou
             if let Some(read) = items::each(&chunk, &mut one) {
                 if let Err(mut error) = read {
                     error.document = index;
-                    take(Found::Broken(error));
+                    take(FoundDocument::Broken(error));
                 }
                 index += 1;
                 continue;
@@ -276,7 +280,7 @@ fn read(text: &str, repeated: Repeated, how: &Take<'_>, take: &mut dyn FnMut(Fou
         } else if chunk.kind().is_some_and(|kind| !is_wanted(kind)) {
             match passed_over(&chunk) {
                 Ok(()) => {
-                    take(Found::PassedOver);
+                    take(FoundDocument::PassedOver);
                     index += 1;
                     continue;
                 }
@@ -291,7 +295,7 @@ fn read(text: &str, repeated: Repeated, how: &Take<'_>, take: &mut dyn FnMut(Fou
                 Ok(None) => continue,
                 Err(mut error) => {
                     error.document = index;
-                    take(Found::Broken(error));
+                    take(FoundDocument::Broken(error));
                 }
             }
             index += 1;
@@ -299,8 +303,8 @@ fn read(text: &str, repeated: Repeated, how: &Take<'_>, take: &mut dyn FnMut(Fou
     }
 }
 
-fn found(index: usize, prefix: String, value: Value, lines: Lines, repeated: Repeated) -> Found {
-    Found::Document(Document {
+fn found(index: usize, prefix: String, value: Value, lines: Lines, repeated: Repeated) -> FoundDocument {
+    FoundDocument::Document(Document {
         index,
         line: lines.line(),
         prefix,

@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Rooms by floor, as docs/architecture.md draws them.
-const FLOORS: &[&[&str]] = &[
+/// Modules by layer, as docs/architecture.md draws them.
+const LAYERS: &[&[&str]] = &[
     &["image", "yaml", "telemetry", "go", "net", "files", "limits", "budget", "ask"],
     &["workload", "credentials"],
     &["runtime"],
@@ -25,7 +25,7 @@ const FLOORS: &[&[&str]] = &[
     &["cli"],
 ];
 
-/// Rooms that must not reach for the world.
+/// Modules that must not reach for the world.
 const PURE: &[&str] = &[
     "image",
     "go",
@@ -75,8 +75,8 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
-/// The room a source file belongs to; `None` for `lib.rs` and `main.rs`.
-fn room(path: &Path) -> Option<String> {
+/// The module a source file belongs to; `None` for `lib.rs` and `main.rs`.
+fn module(path: &Path) -> Option<String> {
     let below = path.strip_prefix(root()).unwrap();
     let first = below.components().next().unwrap().as_os_str().to_str().unwrap();
     let name = first.trim_end_matches(".rs");
@@ -101,40 +101,44 @@ fn is_test(path: &Path) -> bool {
 }
 
 #[test]
-fn every_room_is_on_a_floor_and_in_the_drawing() {
+fn every_module_is_in_a_layer_and_in_the_drawing() {
     let drawing = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/architecture.md")).unwrap();
     for path in sources(&root()) {
-        let Some(room) = room(&path) else { continue };
+        let Some(module) = module(&path) else { continue };
         assert!(
-            FLOORS.iter().flat_map(|floor| floor.iter()).any(|known| *known == room),
-            "{room} is on no floor"
+            LAYERS.iter().flat_map(|layer| layer.iter()).any(|known| *known == module),
+            "{module} is in no layer"
         );
         assert!(
-            drawing.contains(&format!("`{room}`")),
-            "docs/architecture.md does not draw {room}"
+            drawing.contains(&format!("`{module}`")),
+            "docs/architecture.md does not draw {module}"
         );
     }
 }
 
 #[test]
-fn a_room_imports_only_from_floors_below() {
-    let floor_of: BTreeMap<&str, usize> = FLOORS
+fn a_module_imports_only_from_layers_below() {
+    let layer_of: BTreeMap<&str, usize> = LAYERS
         .iter()
         .enumerate()
-        .flat_map(|(at, rooms)| rooms.iter().map(move |room| (*room, at)))
+        .flat_map(|(at, modules)| modules.iter().map(move |module| (*module, at)))
         .collect();
     let mut wrong = Vec::new();
     for path in sources(&root()).into_iter().filter(|path| !is_test(path)) {
-        let Some(room) = room(&path) else { continue };
-        let here = floor_of[room.as_str()];
+        let Some(module) = module(&path) else { continue };
+        let here = layer_of[module.as_str()];
         let code = code(&path);
-        for (imported, there) in &floor_of {
+        for (imported, there) in &layer_of {
             let used = code.contains(&format!("crate::{imported}::")) || code.contains(&format!("crate::{imported};"));
             // A group at the root would hide what it imports.
-            assert!(!code.contains("use crate::{"), "{} imports a group of rooms", path.display());
-            if used && *imported != room && *there >= here {
+            assert!(
+                !code.contains("use crate::{"),
+                "{} imports a group of modules",
+                path.display()
+            );
+            if used && *imported != module && *there >= here {
                 wrong.push(format!(
-                    "{} (floor {}) imports {imported} (floor {})",
+                    "{} (layer {}) imports {imported} (layer {})",
                     path.display(),
                     here + 1,
                     there + 1
@@ -146,16 +150,16 @@ fn a_room_imports_only_from_floors_below() {
 }
 
 #[test]
-fn pure_rooms_do_not_reach_for_the_world() {
+fn pure_modules_do_not_reach_for_the_world() {
     let mut wrong = Vec::new();
     for path in sources(&root()).into_iter().filter(|path| !is_test(path)) {
-        let Some(room) = room(&path) else { continue };
-        if !PURE.contains(&room.as_str()) {
+        let Some(module) = module(&path) else { continue };
+        if !PURE.contains(&module.as_str()) {
             continue;
         }
         let code = code(&path);
         // Addresses are values.
-        let allowed = |word: &str| room == "net" && word == "std::net";
+        let allowed = |word: &str| module == "net" && word == "std::net";
         for word in WORLD.iter().filter(|word| code.contains(**word) && !allowed(word)) {
             wrong.push(format!("{} uses {word}", path.display()));
         }
@@ -166,19 +170,19 @@ fn pure_rooms_do_not_reach_for_the_world() {
 #[test]
 fn only_the_two_doors_know_their_clients() {
     for path in sources(&root()).into_iter().filter(|path| !is_test(path)) {
-        let Some(room) = room(&path) else { continue };
+        let Some(module) = module(&path) else { continue };
         let code = code(&path);
         // The demo is its own client of the gate.
         let demo = path.ends_with("cli/demo.rs");
         assert!(
-            room == "registry"
+            module == "registry"
                 || demo && !code.contains("hyper_rustls::")
                 || !code.contains("reqwest::") && !code.contains("hyper_rustls::"),
             "{} knows the HTTP client",
             path.display()
         );
         assert!(
-            room == "cluster" || !code.contains("kube::"),
+            module == "cluster" || !code.contains("kube::"),
             "{} knows the API server's client",
             path.display()
         );
@@ -186,15 +190,15 @@ fn only_the_two_doors_know_their_clients() {
 }
 
 #[test]
-fn only_one_room_runs_programs_and_serve_asks_no_credential_helper() {
+fn only_one_module_runs_programs_and_serve_asks_no_credential_helper() {
     for path in sources(&root()).into_iter().filter(|path| !is_test(path)) {
-        let Some(room) = room(&path) else { continue };
+        let Some(module) = module(&path) else { continue };
         let code = code(&path);
         let runs = code.contains("process::Command") || code.contains("process::{Command");
-        assert!(room == "providers" || !runs, "{} runs programs", path.display());
+        assert!(module == "providers" || !runs, "{} runs programs", path.display());
         let helpers = code.contains("with_helpers(");
         assert!(
-            room == "providers" || path.ends_with("cli/inputs.rs") || !helpers,
+            module == "providers" || path.ends_with("cli/inputs.rs") || !helpers,
             "{} asks credential helpers",
             path.display()
         );

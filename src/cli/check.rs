@@ -16,7 +16,7 @@ use crate::engine::Gate;
 use crate::files;
 use crate::image::{Pattern, escape};
 use crate::limits;
-use crate::manifests::{Keep, Note, Rendering, Subject};
+use crate::manifests::{Keep, ManifestObject, Note, Rendering};
 use crate::plan::Admission;
 use crate::providers::changed_since;
 use crate::report::text::{Colour, Detail};
@@ -332,7 +332,7 @@ async fn check(mut args: Args, verbose: u8) -> anyhow::Result<Done> {
         let (mut bounds, mut judged) = (bounds, 0);
         let today = Timestamp::now().to_zoned(TimeZone::UTC).date().to_string();
         while judged < all {
-            let some: Vec<Subject> = subjects.by_ref().take(batch).collect();
+            let some: Vec<ManifestObject> = subjects.by_ref().take(batch).collect();
             let lone = if subjects.len() == 0 { lone.as_slice() } else { &[] };
             let workloads: Vec<&Workload> = some.iter().map(|subject| &subject.workload).chain(lone).collect();
             let mut answers = wait::judge(&gate, &workloads, &mut bounds, (judged, all)).await;

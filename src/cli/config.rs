@@ -163,7 +163,7 @@ struct Suggest {
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let args = match args.command {
         Command::Validate(args) => return validate(args).await,
-        Command::Show(args) => return show_way(args).await,
+        Command::Show(args) => return show_routes(args).await,
         Command::Suggest(args) => args,
     };
     if args.files.is_empty() && !args.cluster {
@@ -279,7 +279,7 @@ fn text(found: &[Suggested]) -> String {
     out
 }
 
-async fn show_way(args: Show) -> anyhow::Result<ExitCode> {
+async fn show_routes(args: Show) -> anyhow::Result<ExitCode> {
     let settings = match &args.config {
         Some(file) => Settings::read(file)?,
         None => Settings::default(),
@@ -293,10 +293,10 @@ async fn show_way(args: Show) -> anyhow::Result<ExitCode> {
         pool: args.pool.as_deref(),
         image: args.image.as_deref(),
     };
-    let ways = show::ways(whose, &settings, &nodes, openshift)?;
+    let routes = show::routes(whose, &settings, &nodes, openshift)?;
     print(&match args.output {
-        Format::Text => ways.text(),
-        Format::Json => format!("{:#}\n", ways.json()),
+        Format::Text => routes.text(),
+        Format::Json => format!("{:#}\n", routes.json()),
     })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -13,7 +13,7 @@ use crate::server::tls::{self, Certificate};
 use crate::server::{Limits, Options, Readiness, Server, reviewer};
 use crate::telemetry::Metrics;
 use anyhow::Context as _;
-use cases::Case;
+use cases::DemoCase;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -128,7 +128,7 @@ impl Stage {
         })
     }
 
-    async fn ask(&self, case: &Case) -> anyhow::Result<Value> {
+    async fn ask(&self, case: &DemoCase) -> anyhow::Result<Value> {
         let url = format!("https://{}/validate?timeout=5s", self.address);
         let review = review(case).to_string();
         let answer = self
@@ -168,7 +168,7 @@ impl Stage {
 }
 
 /// The review that the API server would send.
-fn review(case: &Case) -> Value {
+fn review(case: &DemoCase) -> Value {
     let api_version = text(&case.object, "/apiVersion");
     let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
     let kind = text(&case.object, "/kind");
@@ -194,7 +194,7 @@ fn text(value: &Value, pointer: &str) -> String {
 }
 
 /// What `kubectl apply -f FILE` would print.
-fn as_kubectl_prints(case: &Case, response: &Value) -> String {
+fn as_kubectl_prints(case: &DemoCase, response: &Value) -> String {
     let name = text(&case.object, "/metadata/name");
     let what = match text(&case.object, "/kind").as_str() {
         "Deployment" => format!("deployment.apps/{name}"),
@@ -219,7 +219,7 @@ fn as_kubectl_prints(case: &Case, response: &Value) -> String {
 }
 
 /// Case, verdict, causes.
-fn row(case: &Case, response: &Value) -> [String; 3] {
+fn row(case: &DemoCase, response: &Value) -> [String; 3] {
     let verdict = text(response, "/auditAnnotations/verdict");
     let causes = text(response, "/auditAnnotations/causes");
     let causes = if causes.is_empty() {

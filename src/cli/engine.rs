@@ -1,6 +1,6 @@
 //! Builds the engine of a command from the settings.
 
-use crate::cluster::{CertificateClient, Cluster, ConnectError, ObjectNames, Options, SecretsAccess};
+use crate::cluster::{CertificateClient, Cluster, ConnectError, ObjectNames, Options, SecretReading};
 use crate::config::{CredentialProviders, Frontend, NodePool, PoolRegistries, SecretAccess, Settings};
 use crate::credentials::helper::Helpers;
 use crate::credentials::provider::parse_provider_config;
@@ -45,7 +45,7 @@ pub(super) fn build_around(
     Ok(Engine {
         registry,
         providers,
-        settings: plan::Settings {
+        settings: plan::PlanSettings {
             node_credentials: settings.node_credentials.iter().collect(),
             platforms: match &settings.default_platforms {
                 Some(platforms) => Platforms::Default(platforms.clone()),
@@ -92,10 +92,10 @@ pub(super) fn pools(settings: &Settings) -> Vec<plan::NodePool> {
 /// Connects to a cluster; does not wait for it.
 pub(super) async fn connect(kubeconfig: Option<PathBuf>, context: Option<String>, settings: &Settings) -> anyhow::Result<Cluster> {
     let secrets = match settings.secret_access {
-        SecretAccess::Cluster => SecretsAccess::Cluster,
-        SecretAccess::None => SecretsAccess::None,
+        SecretAccess::Cluster => SecretReading::Cluster,
+        SecretAccess::None => SecretReading::None,
         // By name in both cases; where there is no Role, the API server refuses.
-        SecretAccess::Get | SecretAccess::Namespaces => SecretsAccess::Get,
+        SecretAccess::Get | SecretAccess::Namespaces => SecretReading::Get,
     };
     let options = Options {
         kubeconfig,

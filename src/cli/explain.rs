@@ -13,7 +13,7 @@ use crate::report::text::{Colour, Detail};
 use crate::report::{Entry, Report, json, text};
 use crate::runtime::Depth;
 use crate::verdict::Verdict;
-use crate::verdict::answer::Judged;
+use crate::verdict::review_result::Judged;
 use anyhow::Context as _;
 use clap::ValueEnum;
 use conversation::Pulled;

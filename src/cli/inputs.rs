@@ -9,7 +9,7 @@ use crate::config::{self, Frontend, Live, PolicyStore, Settings};
 use crate::engine::{Engine, Gate, Transcripts};
 use crate::image::{Platform, escape};
 use crate::limits;
-use crate::manifests::{Filter, Keep, Manifests, Note, NoteKind, Notes, Reading, Rendering, Tell, Walk};
+use crate::manifests::{Filter, Keep, Manifests, Note, NoteKind, Notes, ReadOptions, Rendering, Tell, Walk};
 use crate::plan::{Admission, Platforms, Runtimes};
 use crate::providers::StandsFor;
 use crate::registry::Proxy;
@@ -268,7 +268,7 @@ impl Options {
         }
         let engine = Live::new(engine);
         let kinds = Arc::clone(&engine.load().settings.kinds);
-        let reading = Reading {
+        let reading = ReadOptions {
             walk: if recursive { Walk::Recursive } else { Walk::Flat },
             sift: &sift,
             namespace,

@@ -3,7 +3,7 @@
 use super::engine;
 use crate::cluster::Cluster;
 use crate::config::{Live, Settings};
-use crate::plan::pools::{About, Oddities};
+use crate::plan::pools::{OddPools, Oddities};
 use crate::telemetry::Metrics;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub(super) fn oddities(cluster: &Cluster, settings: &Settings) -> Oddities {
 
 /// Checks the pools forever. Each oddity is logged when it begins.
 pub(super) async fn follow(cluster: Cluster, settings: Live<Settings>, metrics: Metrics) {
-    let mut told: BTreeSet<About> = BTreeSet::new();
+    let mut told: BTreeSet<OddPools> = BTreeSet::new();
     cluster.wait_synced(Instant::now() + AGAIN).await;
     loop {
         let odd = oddities(&cluster, &settings.load());

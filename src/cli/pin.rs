@@ -14,8 +14,8 @@ use crate::plan::Admission;
 use crate::policy::Requester;
 use crate::report::text::Colour;
 use crate::runtime::Depth;
-use crate::verdict::answer::{Answer, Judged};
 use crate::verdict::message::{object_of, user_of};
+use crate::verdict::review_result::{Judged, ReviewResult};
 use crate::workload::ImageUse;
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
@@ -76,13 +76,13 @@ enum Format {
 
 /// Where the result goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum Destination {
     /// Prints what would change in the files.
-    Show(Colour),
+    Diff(Colour),
     /// Writes the files.
-    Write,
+    Files,
     /// From standard input to standard output.
-    Through,
+    Stdout,
 }
 
 /// Runs the command.
@@ -111,10 +111,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         bail!("standard input goes to standard output: -o json works on files only");
     }
     let plain = no_color.is_some_and(|value| !value.is_empty()) || !std::io::stdout().is_terminal();
-    let way = match (from_input, write) {
-        (true, _) => Way::Through,
-        (false, true) => Way::Write,
-        (false, false) => Way::Show(if plain { Colour::None } else { Colour::Ansi }),
+    let to = match (from_input, write) {
+        (true, _) => Destination::Stdout,
+        (false, true) => Destination::Files,
+        (false, false) => Destination::Diff(if plain { Colour::None } else { Colour::Ansi }),
     };
     let namespace = namespace.unwrap_or_else(|| "default".to_owned());
     // Whether the other parts of an image exist is for `check` to say.
@@ -137,7 +137,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut report = Report::new(manifests.errors.iter().map(ToString::to_string).collect());
     for (at, text) in manifests.texts.iter().enumerate() {
         let here: Vec<&Found> = found.iter().filter(|found| found.text == at).collect();
-        report.text(text, &here, way);
+        report.text(text, &here, to);
     }
     let written = match output {
         Format::Text => print(&report.printed),
@@ -153,9 +153,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     for sentence in said.iter().chain(&manifests.notes.summary()).chain(&report.errors) {
         eprint(sentence);
     }
-    let _ = writeln!(std::io::stderr(), "{}", report.count.sentence(way));
+    let _ = writeln!(std::io::stderr(), "{}", report.count.sentence(to));
     written?;
-    Ok(ExitCode::from(report.code(way)))
+    Ok(ExitCode::from(report.code(to)))
 }
 
 /// An image, and its outcome.
@@ -193,14 +193,14 @@ async fn ask(gate: &Gate, manifests: &mut Manifests, end: Instant) -> Vec<Found>
     let subjects = &mut manifests.subjects;
     let images: Vec<Vec<(ImageUse, Stand)>> = subjects.iter_mut().map(|subject| reduce(&mut subject.workload)).collect();
     let nobody = Requester::default();
-    let answers: Vec<Answer> = stream::iter(&*subjects)
+    let results: Vec<ReviewResult> = stream::iter(&*subjects)
         .map(|subject| gate.judge(&subject.workload, &nobody, end))
         .buffered(AT_ONCE)
         .collect()
         .await;
     let mut found = Vec::new();
-    for ((subject, images), answer) in subjects.iter().zip(images).zip(answers) {
-        let mut judged = answer.images.into_iter();
+    for ((subject, images), result) in subjects.iter().zip(images).zip(results) {
+        let mut judged = result.images.into_iter();
         for (image, stand) in images {
             let judged = if is_asked(&stand) { judged.next() } else { None };
             found.push(Found {
@@ -209,7 +209,7 @@ async fn ask(gate: &Gate, manifests: &mut Manifests, end: Instant) -> Vec<Found>
                 path: subject.path_of(image.path.as_str()),
                 line: subject.line_of(image.path.as_str()),
                 user: format!("{}, {}", object_of(&subject.workload.object), user_of(&image)),
-                outcome: outcome(&image, &stand, judged.as_ref(), answer.exempt.as_ref()),
+                outcome: outcome(&image, &stand, judged.as_ref(), result.exempt.as_ref()),
                 before: match stand {
                     Stand::Pinned(digest) => Some(digest),
                     Stand::Open | Stand::Fixed | Stand::Elsewhere(_) => None,

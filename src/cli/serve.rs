@@ -267,7 +267,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     } = args.plan()?;
     log::log_panics();
     raise_file_limit();
-    registry::set_apart();
+    registry::start_io_threads();
     // Registered first, so that a signal during start-up is not lost.
     let stop = told_to_stop()?;
     let metrics = Metrics::new();

@@ -109,7 +109,7 @@ impl CertificateClient {
         }
     }
 
-    /// A client for an API server without TLS, for tests of other rooms.
+    /// A client for an API server without TLS, for tests of other modules.
     #[cfg(test)]
     pub(crate) fn at(address: std::net::SocketAddr, names: ObjectNames) -> Self {
         let mut config = kube::Config::new(format!("http://{address}").parse().unwrap());

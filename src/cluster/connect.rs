@@ -1,7 +1,7 @@
 //! How the API server is found.
 
 use super::last_contact::LastContact;
-use super::watch::{SecretsAccess, Watched};
+use super::watch::{SecretReading, Watched};
 use crate::limits;
 use http_body_util::BodyExt as _;
 use hyper_timeout::TimeoutConnector;
@@ -22,7 +22,7 @@ pub struct Options {
     /// A context of the kubeconfig; without it, the current one.
     pub context: Option<String>,
     /// How pull secrets are read.
-    pub secrets: SecretsAccess,
+    pub secrets: SecretReading,
 }
 
 /// No cluster can be reached. The Display is a sentence for the user; the source is for the log.

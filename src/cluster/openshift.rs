@@ -3,7 +3,7 @@
 use super::convert;
 use super::inventory::groups;
 use super::pages::{Pages, get};
-use super::watch::SecretsAccess;
+use super::watch::SecretReading;
 use crate::runtime::crio::openshift::{CONFIG_NAMESPACE, Objects, PULL_SECRET};
 use kube::Client;
 use serde_json::Value;
@@ -24,7 +24,7 @@ const LISTS: [(&str, &str, &str); 3] = [
 ];
 
 /// Reads all of them. `None` if the cluster is not OpenShift. The error is a clause.
-pub(super) async fn read(client: &Client, access: SecretsAccess) -> Result<Option<Objects>, String> {
+pub(super) async fn read(client: &Client, access: SecretReading) -> Result<Option<Objects>, String> {
     let known = groups(client).await.map_err(|broken| broken.to_string())?;
     if !known.contains_key(GROUP) {
         return Ok(None);
@@ -63,7 +63,7 @@ pub(super) async fn read(client: &Client, access: SecretsAccess) -> Result<Optio
             }
         }
     }
-    if access == SecretsAccess::None {
+    if access == SecretReading::None {
         objects.hide_pull_secret();
         return Ok(Some(objects));
     }
@@ -105,7 +105,7 @@ mod tests {
     async fn what_openshift_has() {
         let fake = Fake::new();
         let client = fake.client();
-        assert_eq!(read(&client, SecretsAccess::Get).await, Ok(None), "no OpenShift");
+        assert_eq!(read(&client, SecretReading::Get).await, Ok(None), "no OpenShift");
         fake.serve(
             "config.openshift.io/v1",
             "imagedigestmirrorsets",
@@ -130,7 +130,7 @@ mod tests {
             "secrets",
             json!({"metadata": {"name": "pull-secret", "namespace": "openshift-config"}, "data": {".dockerconfigjson": "e30="}}),
         );
-        let config = read(&client, SecretsAccess::Get)
+        let config = read(&client, SecretReading::Get)
             .await
             .unwrap()
             .unwrap()
@@ -140,7 +140,7 @@ mod tests {
         let certificates: Vec<_> = config.certificates.iter().collect();
         assert_eq!(certificates, [(&"r.example:5000".to_owned(), &"PEM".to_owned())]);
         fake.refuse("get secrets");
-        let refused = read(&client, SecretsAccess::Get)
+        let refused = read(&client, SecretReading::Get)
             .await
             .unwrap()
             .unwrap()
@@ -152,7 +152,7 @@ mod tests {
         assert_eq!(names, ["a.example", "b.example"]);
         fake.refuse("list imagedigestmirrorsets.config.openshift.io");
         assert_eq!(
-            read(&client, SecretsAccess::Get).await,
+            read(&client, SecretReading::Get).await,
             Err("imagedigestmirrorsets cannot be listed: the API server forbids it".to_owned())
         );
     }

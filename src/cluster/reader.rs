@@ -29,7 +29,7 @@ pub(super) struct Reader<T> {
     convert: Convert<T>,
     door: Door,
     /// By namespace and name.
-    answers: Cache<(String, String), Answer<T>>,
+    answers: Cache<(String, String), CachedRead<T>>,
 }
 
 /// What all readers share.
@@ -41,7 +41,7 @@ pub(super) struct Door {
 }
 
 #[derive(Clone)]
-struct Answer<T> {
+struct CachedRead<T> {
     /// When the request started: the answer may be as old as that.
     asked: Instant,
     seen: Visible<T>,
@@ -51,7 +51,7 @@ impl<T: Clone + Send + Sync + 'static> Reader<T> {
     pub(super) fn new(kind: Kind, client: Client, convert: Convert<T>, weigh: fn(&T) -> usize, door: Door) -> Arc<Self> {
         let answers = Cache::builder()
             .max_capacity(MAX_BYTES)
-            .weigher(move |(namespace, name): &(String, String), answer: &Answer<T>| {
+            .weigher(move |(namespace, name): &(String, String), answer: &CachedRead<T>| {
                 let size = match &answer.seen {
                     Visible::Seen(Some(object)) => weigh(object),
                     Visible::Seen(None) => 0,
@@ -80,7 +80,7 @@ impl<T: Clone + Send + Sync + 'static> Reader<T> {
         if !possible || !convert::is_name(name) {
             return Visible::Seen(None);
         }
-        let is_stale = move |answer: &Answer<T>| {
+        let is_stale = move |answer: &CachedRead<T>| {
             let max_age = if matches!(answer.seen, Visible::Seen(Some(_))) {
                 max_age
             } else {
@@ -112,7 +112,7 @@ impl<T: Clone + Send + Sync + 'static> Reader<T> {
         }
     }
 
-    async fn load(&self, namespace: String, name: String) -> Answer<T> {
+    async fn load(&self, namespace: String, name: String) -> CachedRead<T> {
         let asked = Instant::now();
         let resource = self.kind.resource();
         let (root, plural) = (if resource.group.is_empty() { "api" } else { "apis" }, resource.plural);
@@ -134,7 +134,7 @@ impl<T: Clone + Send + Sync + 'static> Reader<T> {
         {
             Ok(turn) => turn,
             Err(NoPermit(why)) => {
-                return Answer {
+                return CachedRead {
                     asked,
                     seen: Visible::Hidden(why.to_owned()),
                 };
@@ -155,7 +155,7 @@ impl<T: Clone + Send + Sync + 'static> Reader<T> {
             Ok(Err(error)) => Visible::Hidden(self.door.errors.explain(self.kind, &error).clause),
             Err(_) => Visible::Hidden(self.door.errors.no_answer(self.kind)),
         };
-        Answer { asked, seen }
+        CachedRead { asked, seen }
     }
 
     /// The object in an answer, if it is the requested one.

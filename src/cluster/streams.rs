@@ -75,7 +75,7 @@ fn one(object: &Value) -> Option<ImageStreams> {
 #[cfg(test)]
 mod tests {
     use crate::cluster::fake::Fake;
-    use crate::cluster::watch::{SecretsAccess, Watched};
+    use crate::cluster::watch::{SecretReading, Watched};
     use crate::workload::StreamTag;
     use crate::workload::{Kinds, extract};
     use serde_json::json;
@@ -91,7 +91,7 @@ mod tests {
             json!({"metadata": {"name": "app", "namespace": "shop"},
                    "status": {"tags": [{"tag": "latest", "items": [{"dockerImageReference": "r.example/shop/app@sha256:1"}]}]}}),
         );
-        let watched = Watched::start(&fake.client(), SecretsAccess::None);
+        let watched = Watched::start(&fake.client(), SecretReading::None);
         let triggers = r#"[{"from": {"kind": "ImageStreamTag", "name": "app:latest"}, "fieldPath": "spec.template.spec.containers[0].image"}]"#;
         let object = json!({"apiVersion": "apps/v1", "kind": "Deployment",
             "metadata": {"name": "d", "namespace": "shop", "annotations": {"image.openshift.io/triggers": triggers}},
@@ -106,7 +106,7 @@ mod tests {
         assert_eq!(streams.image("shop", &app), Some("r.example/shop/app@sha256:1"));
         assert_eq!(streams.hidden("shop", "tools"), None, "there is no such stream");
         fake.refuse("get imagestreams.image.openshift.io");
-        let other = Watched::start(&fake.client(), SecretsAccess::None);
+        let other = Watched::start(&fake.client(), SecretReading::None);
         other.streams().are_there(true);
         let streams = other.facts("shop", &workload.templates, soon()).await.image_streams;
         assert_eq!(streams.hidden("shop", "tools"), StreamTag::local("tools"));

@@ -35,7 +35,7 @@ const AT_ONCE: usize = 8;
 
 /// How pull secrets are read (`secrets.access`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum SecretsAccess {
+pub enum SecretReading {
     /// By name, when an object lists them: needs `get` only.
     #[default]
     Get,
@@ -60,9 +60,9 @@ struct Inner {
     service_accounts: Arc<Store<ServiceAccount>>,
     /// Reviews do not wait for these: until they are listed, the few that pods name are read one by one.
     runtime_classes: Arc<Store<RuntimeClass>>,
-    /// One store per type; empty unless [`SecretsAccess::Cluster`].
+    /// One store per type; empty unless [`SecretReading::Cluster`].
     secrets: Vec<Arc<Store<PullSecret>>>,
-    access: SecretsAccess,
+    access: SecretReading,
     read_namespace: Arc<Reader<Namespace>>,
     read_service_account: Arc<Reader<ServiceAccount>>,
     read_secret: Arc<Reader<PullSecret>>,
@@ -93,12 +93,12 @@ impl fmt::Debug for Watched {
 
 impl Watched {
     /// Starts the watches. Must be called within a tokio runtime.
-    pub fn start(client: &Client, access: SecretsAccess) -> Self {
+    pub fn start(client: &Client, access: SecretReading) -> Self {
         Self::recording_contact(client, access, LastContact::default(), String::new())
     }
 
     /// The same, with a client that records in `heard` when something arrives; `title` is shown to users.
-    pub(super) fn recording_contact(client: &Client, access: SecretsAccess, heard: LastContact, title: String) -> Self {
+    pub(super) fn recording_contact(client: &Client, access: SecretReading, heard: LastContact, title: String) -> Self {
         let errors = Arc::new(ErrorLog::default());
         let door = Door {
             errors: Arc::clone(&errors),
@@ -133,8 +133,8 @@ impl Watched {
             &errors,
         ));
         let types: &[&str] = match access {
-            SecretsAccess::Cluster => &[DOCKERCONFIGJSON, DOCKERCFG],
-            SecretsAccess::Get | SecretsAccess::None => &[],
+            SecretReading::Cluster => &[DOCKERCONFIGJSON, DOCKERCFG],
+            SecretReading::Get | SecretReading::None => &[],
         };
         let secrets: Vec<_> = types
             .iter()
@@ -329,7 +329,7 @@ impl Watched {
     }
 
     /// How Secrets are read.
-    pub(super) fn access(&self) -> SecretsAccess {
+    pub(super) fn access(&self) -> SecretReading {
         self.0.access
     }
 
@@ -436,10 +436,10 @@ impl Inner {
 
     async fn secret(&self, namespace: &str, name: &str, recency: Recency, deadline: Instant) -> Visible<PullSecret> {
         let max_age = match (self.access, recency) {
-            (SecretsAccess::None, _) => return Visible::Hidden("pullgate is set to read no Secrets".to_owned()),
-            (SecretsAccess::Cluster, Recency::Usual) => return self.watched_secret(namespace, name),
-            (SecretsAccess::Get, Recency::Usual) => KEPT,
-            (SecretsAccess::Get | SecretsAccess::Cluster, Recency::Fresh) => FRESH,
+            (SecretReading::None, _) => return Visible::Hidden("pullgate is set to read no Secrets".to_owned()),
+            (SecretReading::Cluster, Recency::Usual) => return self.watched_secret(namespace, name),
+            (SecretReading::Get, Recency::Usual) => KEPT,
+            (SecretReading::Get | SecretReading::Cluster, Recency::Fresh) => FRESH,
         };
         self.read_secret.read(namespace, name, max_age, deadline).await
     }

@@ -265,7 +265,7 @@ impl PolicySet {
                 continue;
             }
             let here = format!("{file}:{}", document.line);
-            let compiled = Policy::compile_with(&document.value, policy::Origin::File(here.clone()), kinds);
+            let compiled = Policy::compile_with(&document.value, policy::PolicyLocation::File(here.clone()), kinds);
             let problems = match compiled {
                 Ok(policy) => match names.get(&policy.name) {
                     Some(first) => vec![policy::Problem {

@@ -218,8 +218,8 @@ impl Settings {
     }
 
     /// The settings of lookups.
-    pub fn registry(&self, frontend: Frontend) -> registry::Settings {
-        registry::Settings {
+    pub fn registry(&self, frontend: Frontend) -> registry::RegistrySettings {
+        registry::RegistrySettings {
             reach: match frontend {
                 Frontend::Serve => Reach::Listed(self.network_allow.clone()),
                 Frontend::Check => Reach::Everything,
@@ -233,7 +233,7 @@ impl Settings {
             pools: self.node_pools.iter().map(NodePool::files).collect(),
             proxy: self.proxy.clone(),
             user_agent: self.user_agent.clone(),
-            ..registry::Settings::default()
+            ..registry::RegistrySettings::default()
         }
     }
 }

@@ -99,7 +99,7 @@ pub enum Exit {
 /// Reads a helper's output. After a failure, the text says whether there is simply no such credential.
 pub fn parse_helper_answer(exit: Exit, printed: &[u8]) -> HelperAnswer {
     #[derive(Deserialize)]
-    struct Answer {
+    struct Output {
         #[serde(rename = "Username", default)]
         username: String,
         #[serde(rename = "Secret", default)]
@@ -108,15 +108,15 @@ pub fn parse_helper_answer(exit: Exit, printed: &[u8]) -> HelperAnswer {
     match exit {
         Exit::Failed if printed.trim_ascii() == b"credentials not found in native keychain" => HelperAnswer::NotFound,
         Exit::Failed => HelperAnswer::Failed,
-        Exit::Succeeded => match serde_json::from_slice::<Answer>(printed) {
+        Exit::Succeeded => match serde_json::from_slice::<Output>(printed) {
             Err(_) => HelperAnswer::Failed,
-            Ok(Answer { username, secret }) if username.is_empty() && secret.is_empty() => HelperAnswer::NotFound,
+            Ok(Output { username, secret }) if username.is_empty() && secret.is_empty() => HelperAnswer::NotFound,
             // This is how helpers mark an identity token.
-            Ok(Answer { username, secret }) if username == "<token>" => HelperAnswer::Found(Credential {
+            Ok(Output { username, secret }) if username == "<token>" => HelperAnswer::Found(Credential {
                 identity_token: Hidden::new(secret),
                 ..Credential::default()
             }),
-            Ok(Answer { username, secret }) => HelperAnswer::Found(Credential {
+            Ok(Output { username, secret }) => HelperAnswer::Found(Credential {
                 username: Hidden::new(username),
                 password: Hidden::new(secret),
                 identity_token: Hidden::default(),

@@ -9,7 +9,7 @@ use std::fmt;
 
 /// The source of a credential; shown to users, unlike its content.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Source {
+pub enum CredentialSource {
     /// A Secret of the pod's namespace, by name.
     Secret(String),
     /// The docker config of the node (or of the user of `check`).
@@ -21,7 +21,7 @@ pub enum Source {
 }
 
 /// `Secret regcred`, `the docker config`.
-impl fmt::Display for Source {
+impl fmt::Display for CredentialSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Secret(name) => write!(f, "Secret {name}"),
@@ -38,7 +38,7 @@ pub struct Entry {
     /// The key as written under `auths`; userinfo is masked, so it may be shown.
     pub key: String,
     /// Where it came from.
-    pub source: Source,
+    pub source: CredentialSource,
     /// The credential.
     pub credential: Credential,
 }
@@ -49,7 +49,7 @@ pub struct NearMiss {
     /// The key as written; userinfo is masked.
     pub key: String,
     /// Its source.
-    pub source: Source,
+    pub source: CredentialSource,
     /// Why it does not match, as a clause: `its port is 5000, the image's registry has none`.
     pub why: String,
     /// The key that would match, if it is clear what was meant.
@@ -64,7 +64,7 @@ pub struct Keyring {
     /// By normalised key, in reverse order: the order in which the kubelet tries them.
     index: BTreeMap<Reverse<Vec<u8>>, Slot>,
     /// Keys that only a kubelet built with an older Go accepts, and their places in `entries`.
-    former: Vec<(Pattern, usize)>,
+    only_older_go: Vec<(Pattern, usize)>,
 }
 
 /// One normalised key.
@@ -82,7 +82,7 @@ pub(super) const HUB_KEY: &[u8] = b"index.docker.io";
 impl Keyring {
     /// Adds the entries of one source, in document order. A key that the kubelet cannot parse as a URL is only kept for
     /// [`Self::nearest`].
-    pub fn add(&mut self, source: &Source, entries: &[(String, Credential)]) {
+    pub fn add(&mut self, source: &CredentialSource, entries: &[(String, Credential)]) {
         for (key, credential) in entries {
             let place = self.entries.len();
             if let Some(normal) = normalize(key, GoVersion::Current) {
@@ -96,7 +96,7 @@ impl Keyring {
                     .push(place);
             } else if let Some(normal) = normalize(key, GoVersion::Older) {
                 let pattern = Pattern::parse(&normal, GoVersion::Older);
-                self.former.extend(pattern.map(|pattern| (pattern, place)));
+                self.only_older_go.extend(pattern.map(|pattern| (pattern, place)));
             }
             self.entries.push(Entry {
                 key: endpoint::masked(key),
@@ -113,7 +113,7 @@ impl Keyring {
         let mut found: Vec<usize> = self
             .index
             .values()
-            .filter(|slot| matches!((&slot.pattern, &target), (Some(pattern), Some(target)) if pattern.covers(target)))
+            .filter(|slot| matches!((&slot.pattern, &target), (Some(pattern), Some(target)) if pattern.matches(target)))
             .flat_map(|slot| slot.places.iter().copied())
             .collect();
         if found.is_empty() && is_hub(name) {
@@ -128,9 +128,9 @@ impl Keyring {
     }
 
     /// An entry that a kubelet built with an older Go uses for a repository, while today's skips its key (`reg[67].example.com`).
-    pub fn formerly(&self, name: &str) -> Option<&Entry> {
-        let target = Endpoint::parse(name.as_bytes()).filter(|_| !self.former.is_empty())?;
-        let found = self.former.iter().find(|(pattern, _)| pattern.covers(&target));
+    pub fn matched_with_older_go(&self, name: &str) -> Option<&Entry> {
+        let target = Endpoint::parse(name.as_bytes()).filter(|_| !self.only_older_go.is_empty())?;
+        let found = self.only_older_go.iter().find(|(pattern, _)| pattern.matches(&target));
         found.and_then(|(_, place)| self.entries.get(*place))
     }
 
@@ -178,7 +178,7 @@ pub(super) fn serves(key: &str, name: &str) -> bool {
     let (Some(normal), Some(target)) = (normalize(key, GoVersion::Current), Endpoint::parse(name.as_bytes())) else {
         return false;
     };
-    Pattern::parse(&normal, GoVersion::Current).is_some_and(|pattern| pattern.covers(&target))
+    Pattern::parse(&normal, GoVersion::Current).is_some_and(|pattern| pattern.matches(&target))
         || (normal == HUB_KEY && is_hub(name))
 }
 
@@ -202,7 +202,7 @@ impl Pattern {
     }
 
     /// Equal ports, the same number of labels, every label matched, the path a prefix.
-    fn covers(&self, target: &Endpoint) -> bool {
+    fn matches(&self, target: &Endpoint) -> bool {
         self.port == target.port
             && self.labels.len() == target.labels.len()
             && target.path.starts_with(&self.path)
@@ -222,27 +222,27 @@ pub struct RegistryPatterns {
     every: bool,
     patterns: Vec<Pattern>,
     /// Those that only a kubelet built with an older Go accepts.
-    former: Vec<Pattern>,
+    only_older_go: Vec<Pattern>,
 }
 
 impl RegistryPatterns {
     /// Whether one of them matches a repository (normalised name, `docker.io/library/nginx`).
-    pub fn cover(&self, name: &str) -> bool {
+    pub fn matches(&self, name: &str) -> bool {
         if self.every || self.patterns.is_empty() {
             return self.every;
         }
-        any_covers(&self.patterns, name)
+        any_matches(&self.patterns, name)
     }
 
     /// Whether a pattern matches that only a kubelet built with an older Go can parse (`reg[67].example.com`).
-    pub fn covered(&self, name: &str) -> bool {
-        !self.former.is_empty() && any_covers(&self.former, name)
+    pub fn matches_only_with_older_go(&self, name: &str) -> bool {
+        !self.only_older_go.is_empty() && any_matches(&self.only_older_go, name)
     }
 }
 
-fn any_covers(patterns: &[Pattern], name: &str) -> bool {
+fn any_matches(patterns: &[Pattern], name: &str) -> bool {
     let target = Endpoint::parse(name.as_bytes());
-    target.is_some_and(|target| patterns.iter().any(|pattern| pattern.covers(&target)))
+    target.is_some_and(|target| patterns.iter().any(|pattern| pattern.matches(&target)))
 }
 
 impl<T: AsRef<str>> FromIterator<T> for RegistryPatterns {
@@ -254,7 +254,7 @@ impl<T: AsRef<str>> FromIterator<T> for RegistryPatterns {
                 // What cannot be read matches nothing.
                 text => match Pattern::parse(text.as_bytes(), GoVersion::Current) {
                     Some(pattern) => all.patterns.push(pattern),
-                    None => all.former.extend(Pattern::parse(text.as_bytes(), GoVersion::Older)),
+                    None => all.only_older_go.extend(Pattern::parse(text.as_bytes(), GoVersion::Older)),
                 },
             }
         }
@@ -267,7 +267,7 @@ impl<T: AsRef<str>> FromIterator<T> for RegistryPatterns {
 pub(super) fn image_matches(pattern: &str, name: &str) -> bool {
     let text = pattern.as_bytes();
     let pattern = Pattern::parse(text, GoVersion::Current).or_else(|| Pattern::parse(text, GoVersion::Older));
-    matches!((pattern, Endpoint::parse(name.as_bytes())), (Some(pattern), Some(target)) if pattern.covers(&target))
+    matches!((pattern, Endpoint::parse(name.as_bytes())), (Some(pattern), Some(target)) if pattern.matches(&target))
 }
 
 /// Whether some kubelet can parse a `matchImages` pattern.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 /// A repository whose node-level credentials are needed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Wanted {
+pub struct WantedCredentials {
     /// The repository, normalised: `docker.io/library/nginx`.
     pub name: String,
     /// Its registry as users write it: `docker.io`.
@@ -46,17 +46,17 @@ pub struct Provided {
 /// The credentials for the repositories of one object.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NodeCredentials {
-    given: BTreeMap<Wanted, Provided>,
+    given: BTreeMap<WantedCredentials, Provided>,
 }
 
 impl NodeCredentials {
     /// The credentials for a repository.
-    pub fn get(&self, wanted: &Wanted) -> Option<&Provided> {
+    pub fn get(&self, wanted: &WantedCredentials) -> Option<&Provided> {
         self.given.get(wanted)
     }
 
     /// Adds an answer.
-    pub fn insert(&mut self, wanted: Wanted, provided: Provided) {
+    pub fn insert(&mut self, wanted: WantedCredentials, provided: Provided) {
         self.given.insert(wanted, provided);
     }
 }

@@ -1,6 +1,6 @@
 //! A Secret as a source of credentials.
 
-use super::{Credential, Hidden, Keyring, ParseError, Source, parse_docker_config, parse_dockercfg};
+use super::{Credential, CredentialSource, Hidden, Keyring, ParseError, parse_docker_config, parse_dockercfg};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
@@ -50,7 +50,7 @@ impl PullSecret {
             let mut keyring = Keyring::default();
             let mut place = None;
             if let Contents::Usable(entries) = &contents {
-                keyring.add(&Source::Secret(self.name.clone()), entries);
+                keyring.add(&CredentialSource::Secret(self.name.clone()), entries);
                 place = password_location(self);
             }
             Arc::new(Opened {

@@ -22,7 +22,7 @@ fn secret(kind: &str, data: &str) -> PullSecret {
 fn keyring(keys: &[&str]) -> Keyring {
     let mut ring = Keyring::default();
     let entries: Vec<_> = keys.iter().map(|key| ((*key).to_owned(), credential(key, "pw"))).collect();
-    ring.add(&Source::Secret("regcred".to_owned()), &entries);
+    ring.add(&CredentialSource::Secret("regcred".to_owned()), &entries);
     ring
 }
 

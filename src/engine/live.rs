@@ -4,15 +4,15 @@ use crate::ask::{Recall, Source};
 use crate::cluster::{Cluster, Facts};
 use crate::config::{Live, PolicyStore};
 use crate::engine::look_up::Recalled;
-use crate::engine::recent::{Question, Recent, Subject};
+use crate::engine::recent::{Question, Recent, ReviewKey};
 use crate::engine::{LookUps, drive};
-use crate::gate::{self, About, Case, Fact};
+use crate::gate::{self, Fact, ReviewInput, ReviewQuestion};
 use crate::limits;
-use crate::plan::{Check, Settings};
+use crate::plan::{Check, PlanSettings};
 use crate::policy::{Modes, Policies, Requester};
 use crate::providers::Providers;
 use crate::registry::{NodeLogins, on_behalf_of};
-use crate::verdict::answer::Answer;
+use crate::verdict::review_result::ReviewResult;
 use crate::workload::{Kinds, Workload};
 use futures_util::FutureExt as _;
 use jiff::Timestamp;
@@ -31,7 +31,7 @@ pub struct Engine {
     /// The door to the registries, with its caches.
     pub registry: LookUps,
     /// What the plan needs to know.
-    pub settings: Settings,
+    pub settings: PlanSettings,
     /// The programs that supply credentials which only a node has.
     pub providers: Providers,
 }
@@ -57,7 +57,7 @@ struct Sources<'a> {
     /// Whether anything was waited for, or read of an owner.
     waited: AtomicBool,
     /// What memory had for the pulls that are asked for next.
-    recalled: Mutex<HashMap<About, Recalled>>,
+    recalled: Mutex<HashMap<ReviewQuestion, Recalled>>,
 }
 
 impl Gate {
@@ -92,47 +92,47 @@ impl Gate {
     }
 
     /// Judges one object that `requester` asks for. Ends at `deadline`, or a moment later; what is not known by then is `Unknown`.
-    pub async fn judge(&self, workload: &Workload, requester: &Requester, deadline: Instant) -> Answer {
+    pub async fn judge(&self, workload: &Workload, requester: &Requester, deadline: Instant) -> ReviewResult {
         self.judge_at(workload, requester, deadline, Timestamp::now()).await
     }
 
     /// The same, by what policies say at another time.
-    pub async fn judge_at(&self, workload: &Workload, requester: &Requester, deadline: Instant, now: Timestamp) -> Answer {
+    pub async fn judge_at(&self, workload: &Workload, requester: &Requester, deadline: Instant, now: Timestamp) -> ReviewResult {
         let review = self.begin(workload, deadline).await;
         self.decide(review, workload, requester, deadline, now).await.0
     }
 
-    /// The same for `serve`: the answer is kept for a second for whatever else has the same `subject`.
+    /// The same for `serve`: the answer is kept for a second for whatever else has the same `key`.
     pub async fn judge_and_keep(
         &self,
         workload: &Workload,
         requester: &Requester,
-        subject: Option<Subject>,
+        key: Option<ReviewKey>,
         deadline: Instant,
-    ) -> Arc<Answer> {
+    ) -> Arc<ReviewResult> {
         let review = self.begin(workload, deadline).await;
-        let question = subject.and_then(|subject| review.question(subject));
-        if let Some(answer) = question.as_ref().and_then(|question| self.kept(&review, question)) {
-            return answer;
+        let question = key.and_then(|key| review.question(key));
+        if let Some(result) = question.as_ref().and_then(|question| self.kept(&review, question)) {
+            return result;
         }
-        let (answer, waited) = self.decide(review, workload, requester, deadline, Timestamp::now()).await;
-        let answer = Arc::new(answer);
+        let (result, waited) = self.decide(review, workload, requester, deadline, Timestamp::now()).await;
+        let result = Arc::new(result);
         if let Some(question) = question.filter(|_| !waited) {
-            self.recent.keep(question, &answer);
+            self.recent.keep(question, &result);
         }
-        answer
+        result
     }
 
     /// The answer that was given within the last second, if whatever it rests on is still the same. It has nothing against any image.
-    pub async fn recall(&self, subject: Subject, workload: &Workload, deadline: Instant) -> Option<Arc<Answer>> {
+    pub async fn recall(&self, key: ReviewKey, workload: &Workload, deadline: Instant) -> Option<Arc<ReviewResult>> {
         let review = self.begin(workload, deadline).await;
-        self.kept(&review, &review.question(subject)?)
+        self.kept(&review, &review.question(key)?)
     }
 
-    fn kept(&self, review: &Begun, question: &Question) -> Option<Arc<Answer>> {
-        let answer = self.recent.get(question)?;
-        review.engine.registry.remembered(answer.checks);
-        Some(answer)
+    fn kept(&self, review: &Begun, question: &Question) -> Option<Arc<ReviewResult>> {
+        let result = self.recent.get(question)?;
+        review.engine.registry.remembered(result.checks);
+        Some(result)
     }
 
     /// What holds for one review.
@@ -147,7 +147,7 @@ impl Gate {
             .facts(&workload.object.namespace, &workload.templates, deadline)
             .now_or_never();
         Begun {
-            settings: files.then(|| Settings {
+            settings: files.then(|| PlanSettings {
                 registries_conf,
                 shared,
                 ..with_logins(&engine.settings, &logins)
@@ -166,8 +166,8 @@ impl Gate {
         requester: &Requester,
         deadline: Instant,
         now: Timestamp,
-    ) -> (Answer, bool) {
-        let case = Case {
+    ) -> (ReviewResult, bool) {
+        let input = ReviewInput {
             workload,
             requester,
             settings: review.settings.as_ref().unwrap_or(&review.engine.settings),
@@ -184,8 +184,8 @@ impl Gate {
             waited: AtomicBool::new(false),
             recalled: Mutex::default(),
         };
-        let (answer, _) = drive(&sources, deadline + GRACE, |ask| gate::review(&case, ask)).await;
-        (answer, sources.waited.into_inner())
+        let (result, _) = drive(&sources, deadline + GRACE, |ask| gate::review(&input, ask)).await;
+        (result, sources.waited.into_inner())
     }
 }
 
@@ -194,21 +194,21 @@ struct Begun {
     engine: Arc<Engine>,
     policies: Arc<Policies>,
     /// The settings, with what the nodes' files say; `None` where they say nothing.
-    settings: Option<Settings>,
+    settings: Option<PlanSettings>,
     /// `None` where the API server must be asked.
     facts: Option<Arc<Facts>>,
 }
 
 impl Begun {
     /// `None` where answers are not kept.
-    fn question(&self, subject: Subject) -> Option<Question> {
+    fn question(&self, key: ReviewKey) -> Option<Question> {
         let facts = self.facts.as_ref().filter(|_| self.settings.is_none())?;
-        Some(Question::of(subject, facts, &self.engine, &self.policies))
+        Some(Question::of(key, facts, &self.engine, &self.policies))
     }
 }
 
 /// The settings, with what nodes log in with beside them.
-fn with_logins(settings: &Settings, logins: &NodeLogins) -> Settings {
+fn with_logins(settings: &PlanSettings, logins: &NodeLogins) -> PlanSettings {
     let mut settings = settings.clone();
     match logins {
         NodeLogins::None => {}
@@ -222,30 +222,30 @@ fn with_logins(settings: &Settings, logins: &NodeLogins) -> Settings {
 }
 
 impl Sources<'_> {
-    async fn answer(&self, about: &About) -> Fact {
+    async fn answer(&self, about: &ReviewQuestion) -> Fact {
         let (engine, deadline) = (self.engine, self.deadline);
         let namespace = self.workload.object.namespace.as_str();
         let templates = &self.workload.templates;
         match about {
-            About::Facts => self.keep(self.cluster.facts(namespace, templates, deadline).await),
-            About::Again(objects) => {
+            ReviewQuestion::Facts => self.keep(self.cluster.facts(namespace, templates, deadline).await),
+            ReviewQuestion::Again(objects) => {
                 let before = self.facts.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 let Some(before) = before else { return Fact::Late };
                 let fresh = self.cluster.reread(&before, namespace, templates, objects, deadline).await;
                 self.keep(fresh)
             }
-            About::Owner(reference) => Fact::Owner(self.cluster.owner(namespace, reference, deadline).await),
-            About::NodeCredentials(wanted) => {
+            ReviewQuestion::Owner(reference) => Fact::Owner(self.cluster.owner(namespace, reference, deadline).await),
+            ReviewQuestion::NodeCredentials(wanted) => {
                 let given = engine.providers.ask(wanted.clone(), deadline).await;
                 Fact::NodeCredentials(given.into())
             }
-            About::Pulls(checks) => self.pulls(about, checks, deadline).await,
-            About::Confirm(checks) => {
+            ReviewQuestion::Pulls(checks) => self.pulls(about, checks, deadline).await,
+            ReviewQuestion::Confirm(checks) => {
                 let namespace = Arc::from(namespace);
                 let confirmed = engine.registry.confirm(checks, self.begun, deadline);
                 Fact::Pulls(on_behalf_of(namespace, confirmed).await.into())
             }
-            About::Elsewhere(checks) => {
+            ReviewQuestion::Elsewhere(checks) => {
                 // It may not take long.
                 let until = deadline.min(Instant::now() + limits::ELSEWHERE);
                 self.pulls(about, checks, until).await
@@ -254,7 +254,7 @@ impl Sources<'_> {
     }
 
     /// Registries, which serve namespaces in turn.
-    async fn pulls(&self, about: &About, checks: &[Check], until: Instant) -> Fact {
+    async fn pulls(&self, about: &ReviewQuestion, checks: &[Check], until: Instant) -> Fact {
         let recalled = self.recalled.lock().unwrap_or_else(PoisonError::into_inner).remove(about);
         let registry = &self.engine.registry;
         let recalled = recalled.unwrap_or_else(|| registry.recall(checks));
@@ -270,23 +270,23 @@ impl Sources<'_> {
     }
 }
 
-impl Recall<About> for Sources<'_> {
+impl Recall<ReviewQuestion> for Sources<'_> {
     /// What is known at once, so that a review of known images ends in one run.
-    fn recall(&self, about: &About) -> Option<Fact> {
+    fn recall(&self, about: &ReviewQuestion) -> Option<Fact> {
         match about {
-            About::Facts => {
+            ReviewQuestion::Facts => {
                 let facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 facts.map(Fact::Facts)
             }
-            About::Owner(reference) => {
+            ReviewQuestion::Owner(reference) => {
                 self.waited.store(true, Ordering::Relaxed);
                 let owner = self.cluster.owner(&self.workload.object.namespace, reference, self.deadline);
                 Some(Fact::Owner(owner.now_or_never()?))
             }
             // To be read again.
-            About::Again(_) | About::Confirm(_) => None,
-            About::NodeCredentials(_) => self.engine.providers.are_none().then(|| Fact::NodeCredentials(Arc::new([]))),
-            About::Pulls(checks) | About::Elsewhere(checks) => {
+            ReviewQuestion::Again(_) | ReviewQuestion::Confirm(_) => None,
+            ReviewQuestion::NodeCredentials(_) => self.engine.providers.are_none().then(|| Fact::NodeCredentials(Arc::new([]))),
+            ReviewQuestion::Pulls(checks) | ReviewQuestion::Elsewhere(checks) => {
                 let recalled = self.engine.registry.recall(checks);
                 let all = recalled.all().map(Fact::Pulls);
                 if all.is_none() {
@@ -299,8 +299,8 @@ impl Recall<About> for Sources<'_> {
     }
 }
 
-impl Source<About> for Sources<'_> {
-    async fn fetch(&self, about: About) -> (About, Fact) {
+impl Source<ReviewQuestion> for Sources<'_> {
+    async fn fetch(&self, about: ReviewQuestion) -> (ReviewQuestion, Fact) {
         self.waited.store(true, Ordering::Relaxed);
         let fact = self.answer(&about).await;
         (about, fact)

@@ -7,11 +7,11 @@ use crate::engine::{Transcripts, drive};
 use crate::image::Reference;
 use crate::limits;
 use crate::plan::{Check, Offer};
-use crate::registry::{NodeLogins, Settings, SetupError, Wire, on_behalf_of, share};
+use crate::registry::{NodeLogins, RegistrySettings, SetupError, Wire, on_behalf_of, share};
 use crate::runtime::containerd::peers;
 use crate::runtime::crio::node::NodeSettings;
 use crate::runtime::crio::openshift::OperatorConfig;
-use crate::runtime::kubelet::{self, Attempt, Attempts, Offered, PodPull};
+use crate::runtime::kubelet::{self, Attempt, Attempts, OfferedCredential, PodPull};
 use crate::runtime::outcome::{Evidence, Failure, TimeoutStage};
 use crate::runtime::request::{Agents, Request, Who};
 use crate::runtime::{Depth, NodeConfig, Pool, Puller};
@@ -78,7 +78,7 @@ struct Key {
     reference: Reference,
     namespace: Arc<str>,
     short: Option<Arc<str>>,
-    offers: Vec<Offered>,
+    offers: Vec<OfferedCredential>,
     depth: Depth,
     pullers: Arc<[Puller]>,
     agents: Agents,
@@ -87,7 +87,7 @@ struct Key {
 
 impl Key {
     fn of(check: &Check) -> Self {
-        let offered = |offer: &Offer| Offered {
+        let offered = |offer: &Offer| OfferedCredential {
             who: Who::of(&offer.credential),
             source: offer.source.clone(),
             sent: offer.sent,
@@ -146,7 +146,7 @@ impl LookUps {
     }
 
     /// Opens it. The error is a sentence, or a line for each `hosts.toml` that cannot be used.
-    pub fn new(settings: Settings, metrics: Metrics) -> Result<Self, SetupError> {
+    pub fn new(settings: RegistrySettings, metrics: Metrics) -> Result<Self, SetupError> {
         let limit = settings.look_up_limit;
         Ok(Self {
             wire: Wire::new(settings, metrics.clone())?,
@@ -215,7 +215,7 @@ impl LookUps {
 
     /// What memory has for one pull.
     fn known(&self, key: Key, pod: &PodPull) -> Option<Arc<Attempts>> {
-        let Step::Done(attempts) = step(&mut Log::default(), &self.wire, |net| explained(pod, net)) else {
+        let Step::Done(attempts) = step(&mut Log::default(), &self.wire, |ask| explained(pod, ask)) else {
             return None;
         };
         let attempts = Arc::new(self.or_stale(pod, attempts));
@@ -296,7 +296,7 @@ impl LookUps {
                 let registry = check.reference.registry();
                 let pull = async {
                     let pod = self.pod(check).await;
-                    let (attempts, _) = drive(&self.wire.without_older(begun), until, |net| explained(&pod, net)).await;
+                    let (attempts, _) = drive(&self.wire.without_older(begun), until, |ask| explained(&pod, ask)).await;
                     self.or_stale(&pod, attempts)
                 };
                 let bounded = tokio::time::timeout_at(deadline, AssertUnwindSafe(pull).catch_unwind());
@@ -370,7 +370,7 @@ impl LookUps {
                 vacant.insert(read);
             }
         }
-        let offered = |offer: &Offer| Offered {
+        let offered = |offer: &Offer| OfferedCredential {
             who: self.wire.knows(&offer.credential),
             source: offer.source.clone(),
             sent: offer.sent,
@@ -423,14 +423,14 @@ impl LookUps {
     }
 
     async fn pull(&self, pod: &PodPull) -> Attempts {
-        let (attempts, answers) = drive(&self.wire, Instant::now() + self.limit, |net| kubelet::pull(pod, net)).await;
+        let (attempts, answers) = drive(&self.wire, Instant::now() + self.limit, |ask| kubelet::pull(pod, ask)).await;
         if let Some(transcripts) = self.transcripts.get() {
             transcripts.add(pod, answers);
         }
         let until = Instant::now() + PATIENCE.min(self.limit);
-        let (attempts, _) = drive(&self.wire, until, |net| {
+        let (attempts, _) = drive(&self.wire, until, |ask| {
             let mut told = attempts.clone();
-            tell(pod, &mut told, net)?;
+            tell(pod, &mut told, ask)?;
             Ok(told)
         })
         .await;
@@ -466,19 +466,19 @@ impl LookUps {
     }
 }
 
-fn explained(pod: &PodPull, net: &mut Ask<'_, Request>) -> Result<Attempts, Missing> {
-    let mut attempts = kubelet::pull(pod, net)?;
-    tell(pod, &mut attempts, net)?;
+fn explained(pod: &PodPull, ask: &mut Ask<'_, Request>) -> Result<Attempts, Missing> {
+    let mut attempts = kubelet::pull(pod, ask)?;
+    tell(pod, &mut attempts, ask)?;
     Ok(attempts)
 }
 
 /// Improves the wording of failures.
-fn tell(pod: &PodPull, attempts: &mut Attempts, net: &mut Ask<'_, Request>) -> Result<(), Missing> {
+fn tell(pod: &PodPull, attempts: &mut Attempts, ask: &mut Ask<'_, Request>) -> Result<(), Missing> {
     let others = attempts.others.iter_mut().map(|(_, attempts)| attempts);
     let all: Vec<&mut Attempt> = std::iter::once(&mut attempts.attempts).chain(others).flatten().collect();
-    net.each(all, |net, attempt| {
+    ask.each(all, |ask, attempt| {
         if let Err(failure) = &attempt.result {
-            attempt.result = Err(diagnosis::explain(&pod.reference, failure, net)?);
+            attempt.result = Err(diagnosis::explain(&pod.reference, failure, ask)?);
         }
         Ok(())
     })?;
@@ -489,7 +489,7 @@ fn tell(pod: &PodPull, attempts: &mut Attempts, net: &mut Ask<'_, Request>) -> R
 fn at_once(memory: &dyn Recall<Request>, pod: &PodPull) -> Attempts {
     let mut log = Log::default();
     loop {
-        match step(&mut log, memory, |net| kubelet::pull(pod, net)) {
+        match step(&mut log, memory, |ask| kubelet::pull(pod, ask)) {
             Step::Done(attempts) => return attempts,
             Step::Ask(questions) => {
                 for question in questions {

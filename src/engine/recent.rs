@@ -4,7 +4,7 @@
 use super::Engine;
 use crate::cluster::Facts;
 use crate::policy::{Policies, Requester};
-use crate::verdict::answer::Answer;
+use crate::verdict::review_result::ReviewResult;
 use crate::workload::{Node, Workload};
 use sha2::{Digest as _, Sha256};
 use std::hash::{Hash, Hasher};
@@ -23,9 +23,9 @@ const WEIGHT: usize = 8 << 10;
 
 /// What a review is about, as a digest: of the object all but its name and uid, and who asks for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Subject([u8; 32]);
+pub struct ReviewKey([u8; 32]);
 
-impl Subject {
+impl ReviewKey {
     /// `None` for an object with many images: its answer is not kept, since what it rests on takes memory.
     pub fn of(workload: &Workload, requester: &Requester) -> Option<Self> {
         let images: usize = workload.templates.iter().map(|template| template.uses.len()).sum();
@@ -46,7 +46,7 @@ impl Subject {
         Some(Self(Sha256::digest(&text.0).into()))
     }
 
-    /// A number below `many` that differs from subject to subject.
+    /// A number below `many` that differs from key to key.
     pub fn place(self, many: usize) -> usize {
         usize::from(self.0[0]) % many.max(1)
     }
@@ -55,7 +55,7 @@ impl Subject {
 /// Everything that an answer rests on, except what registries say and the time.
 #[derive(Debug)]
 pub struct Question {
-    /// Of the subject, and of what the cluster says.
+    /// Of the key, and of what the cluster says.
     fingerprint: [u8; 32],
     engine: Weak<Engine>,
     policies: Weak<Policies>,
@@ -64,8 +64,8 @@ pub struct Question {
 }
 
 impl Question {
-    /// What is asked when a subject is reviewed with these facts.
-    pub fn of(subject: Subject, facts: &Facts, engine: &Arc<Engine>, policies: &Arc<Policies>) -> Self {
+    /// What is asked when the object of a key is reviewed with these facts.
+    pub fn of(key: ReviewKey, facts: &Facts, engine: &Arc<Engine>, policies: &Arc<Policies>) -> Self {
         let Facts {
             nodes,
             namespace,
@@ -77,7 +77,7 @@ impl Question {
             image_streams,
         } = facts;
         let mut text = Text(Vec::with_capacity(1 << 9));
-        text.write(&subject.0);
+        text.write(&key.0);
         (namespace, service_accounts, secrets, runtime_classes).hash(&mut text);
         (complete, unconfirmed, image_streams).hash(&mut text);
         Self {
@@ -125,7 +125,7 @@ pub struct Recent(Mutex<Vec<Option<Remembered>>>);
 #[derive(Debug)]
 struct Remembered {
     question: Question,
-    answer: Arc<Answer>,
+    result: Arc<ReviewResult>,
     at: Instant,
 }
 
@@ -137,20 +137,20 @@ impl Default for Recent {
 
 impl Recent {
     /// The answer to the same question a moment ago.
-    pub fn get(&self, question: &Question) -> Option<Arc<Answer>> {
+    pub fn get(&self, question: &Question) -> Option<Arc<ReviewResult>> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let remembered = kept.get(question.place())?.as_ref()?;
-        (remembered.at.elapsed() < LATEST && remembered.question == *question).then(|| Arc::clone(&remembered.answer))
+        (remembered.at.elapsed() < LATEST && remembered.question == *question).then(|| Arc::clone(&remembered.result))
     }
 
     /// Keeps an answer that says nothing against any image: whatever else is found may have changed by the next question.
-    pub fn keep(&self, question: Question, answer: &Arc<Answer>) {
-        let fine = answer.exempt.is_none()
-            && answer
+    pub fn keep(&self, question: Question, result: &Arc<ReviewResult>) {
+        let fine = result.exempt.is_none()
+            && result
                 .images
                 .iter()
                 .all(|judged| judged.judgement.findings.is_empty() && !judged.judgement.stale);
-        let texts = answer
+        let texts = result
             .images
             .iter()
             .map(|judged| judged.image.path.as_str().len() + judged.image.name.len() + 2 * judged.image.image.len());
@@ -161,7 +161,7 @@ impl Recent {
         if let Some(place) = kept.get_mut(question.place()) {
             *place = Some(Remembered {
                 question,
-                answer: Arc::clone(answer),
+                result: Arc::clone(result),
                 at: Instant::now(),
             });
         }
@@ -178,7 +178,7 @@ mod tests {
     use crate::providers::Providers;
     use crate::telemetry::Metrics;
     use crate::verdict::Judgement;
-    use crate::verdict::answer::{Judged, Look, PolicyContext};
+    use crate::verdict::review_result::{Handling, Judged, PolicyContext};
     use crate::workload::{Kinds, extract};
     use serde_json::{Value, json};
 
@@ -187,7 +187,7 @@ mod tests {
         let metrics = Metrics::new();
         Arc::new(Engine {
             registry: LookUps::new(Settings::default().registry(Frontend::Serve), metrics).unwrap(),
-            settings: plan::Settings::bare(Admission::HasRun),
+            settings: plan::PlanSettings::bare(Admission::HasRun),
             providers: Providers::default(),
         })
     }
@@ -215,7 +215,7 @@ mod tests {
             nodes: nodes(),
             ..facts.clone()
         };
-        let asked = |workload: &Workload, requester: &Requester| Subject::of(workload, requester).unwrap();
+        let asked = |workload: &Workload, requester: &Requester| ReviewKey::of(workload, requester).unwrap();
         let question = |workload: &Workload, facts: &Facts| Question::of(asked(workload, &requester), facts, &engine, &policies);
         for facts in [&facts, &seen] {
             let other = pod("b", "2", &spec("reg.example/a:1"));
@@ -267,12 +267,12 @@ mod tests {
     }
 
     /// The first answer and the second, to objects whose only image an UPDATE left as it was.
-    async fn twice(gate: &Gate, workload: &Workload) -> [Arc<Answer>; 2] {
+    async fn twice(gate: &Gate, workload: &Workload) -> [Arc<ReviewResult>; 2] {
         let until = Instant::now() + Duration::from_secs(5);
         let requester = Requester::default();
-        let subject = Subject::of(workload, &requester);
-        let first = gate.judge_and_keep(workload, &requester, subject, until).await;
-        [first, gate.judge_and_keep(workload, &requester, subject, until).await]
+        let key = ReviewKey::of(workload, &requester);
+        let first = gate.judge_and_keep(workload, &requester, key, until).await;
+        [first, gate.judge_and_keep(workload, &requester, key, until).await]
     }
 
     #[tokio::test(start_paused = true)]
@@ -293,15 +293,15 @@ mod tests {
         assert!(!Arc::ptr_eq(&first, &second), "too many images");
     }
 
-    fn answer(workload: &Workload, judgement: Judgement) -> Arc<Answer> {
+    fn answer(workload: &Workload, judgement: Judgement) -> Arc<ReviewResult> {
         let image = workload.templates[0].uses[0].clone();
-        Arc::new(Answer {
+        Arc::new(ReviewResult {
             images: vec![Judged {
                 image,
                 reference: None,
                 remark: None,
                 judgement,
-                look: Look::Taken,
+                handling: Handling::Judged,
             }],
             exempt: None,
             policies: PolicyContext::default(),
@@ -314,8 +314,8 @@ mod tests {
         let (engine, policies) = (engine(), Arc::new(Policies::default()));
         let question = |workload: &Workload| {
             let facts = Facts::hidden(&workload.templates, "there is no cluster");
-            let subject = Subject::of(workload, &Requester::default()).unwrap();
-            Question::of(subject, &facts, &engine, &policies)
+            let key = ReviewKey::of(workload, &Requester::default()).unwrap();
+            Question::of(key, &facts, &engine, &policies)
         };
         let recent = Recent::default();
         let workload = pod("a", "1", &spec("reg.example/a:1"));

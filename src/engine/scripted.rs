@@ -3,9 +3,9 @@
 use crate::ask::{Ask, Log, Missing, Recall, Step, step};
 use crate::cluster::{Facts, Namespace, ServiceAccount, Visible};
 use crate::credentials::{Hidden, PullSecret, ReadOnce};
-use crate::gate::{self, About, Fact, counts_as, review};
+use crate::gate::{self, Fact, ReviewQuestion, counts_as, review};
 use crate::image::{Platform, Reference};
-use crate::plan::{Admission, Check, Settings, matching};
+use crate::plan::{Admission, Check, PlanSettings, matching};
 use crate::policy::cases::{Case, CaseOutcome, PullPolicy, Secret, Simulation, simulate};
 use crate::policy::{Circumstances, Matching, Policies, Requester, dates};
 use crate::runtime::kubelet::{Attempt, Attempts};
@@ -44,7 +44,7 @@ pub fn run(case: &Case, policies: &Policies, now: Timestamp) -> Ran {
     };
     let labels: Vec<(String, String)> = given.labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
     let mut facts = facts(labels);
-    let settings = Settings::bare(Admission::HasRun);
+    let settings = PlanSettings::bare(Admission::HasRun);
     let circumstances = Circumstances {
         modes: &settings.modes,
         now,
@@ -90,7 +90,7 @@ pub fn run(case: &Case, policies: &Policies, now: Timestamp) -> Ran {
     // Kinds of one's own are matched by their name, and hold their pods as a Deployment does.
     kind.clone_into(&mut workload.object.kind);
     workload.owner.clone_from(&owners.reference);
-    let review_of = gate::Case {
+    let review_of = gate::ReviewInput {
         workload: &workload,
         requester: &requester,
         settings: &settings,
@@ -127,7 +127,7 @@ fn served(matching: &Matching) -> Option<Vec<Platform>> {
 }
 
 /// Runs what asks.
-fn answered_by<T>(script: &Script<'_>, run: impl FnMut(&mut Ask<'_, About>) -> Result<T, Missing>) -> T {
+fn answered_by<T>(script: &Script<'_>, run: impl FnMut(&mut Ask<'_, ReviewQuestion>) -> Result<T, Missing>) -> T {
     let Step::Done(answer) = step(&mut Log::default(), script, run) else {
         unreachable!("a script answers everything")
     };
@@ -187,19 +187,19 @@ struct Script<'a> {
     simulation: Option<&'a Simulation>,
 }
 
-impl Recall<About> for Script<'_> {
-    fn recall(&self, about: &About) -> Option<Fact> {
+impl Recall<ReviewQuestion> for Script<'_> {
+    fn recall(&self, about: &ReviewQuestion) -> Option<Fact> {
         Some(match about {
-            About::Facts | About::Again(_) => Fact::Facts(Arc::clone(&self.facts)),
-            About::Owner(reference) => Fact::Owner(Visible::Seen(self.owners.existing.get(&reference.kind).cloned())),
-            About::NodeCredentials(_) => Fact::NodeCredentials(Arc::new([])),
-            About::Pulls(checks) | About::Confirm(checks) => Fact::Pulls(
+            ReviewQuestion::Facts | ReviewQuestion::Again(_) => Fact::Facts(Arc::clone(&self.facts)),
+            ReviewQuestion::Owner(reference) => Fact::Owner(Visible::Seen(self.owners.existing.get(&reference.kind).cloned())),
+            ReviewQuestion::NodeCredentials(_) => Fact::NodeCredentials(Arc::new([])),
+            ReviewQuestion::Pulls(checks) | ReviewQuestion::Confirm(checks) => Fact::Pulls(
                 checks
                     .iter()
                     .map(|check| Arc::new(answered(check, self.simulation)))
                     .collect(),
             ),
-            About::Elsewhere(checks) => Fact::Pulls(checks.iter().map(|_| Arc::default()).collect()),
+            ReviewQuestion::Elsewhere(checks) => Fact::Pulls(checks.iter().map(|_| Arc::default()).collect()),
         })
     }
 }
@@ -288,7 +288,7 @@ fn add_secret(facts: &mut Facts, secret: Secret, reference: &Reference) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::{Origin, Policy, cases::PolicyTest};
+    use crate::policy::{Policy, PolicyLocation, cases::PolicyTest};
     use crate::verdict::{Cause, Outlook, Verdict};
 
     fn case(given: &Value) -> Case {
@@ -300,7 +300,7 @@ mod tests {
 
     fn policies(spec: &Value) -> Policies {
         let object = json!({"apiVersion": "pullgate.dev/v1alpha1", "kind": "ImagePolicy", "metadata": {"name": "p"}, "spec": spec});
-        Policies::new(vec![Arc::new(Policy::compile(&object, Origin::Cluster).unwrap())])
+        Policies::new(vec![Arc::new(Policy::compile(&object, PolicyLocation::Cluster).unwrap())])
     }
 
     #[test]

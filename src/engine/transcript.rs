@@ -78,7 +78,7 @@ impl Transcript {
                 answers: &self.answers,
                 exchanged: Mutex::default(),
             };
-            let Step::Done(attempts) = step(&mut Log::default(), &replay, |net| kubelet::pull(&pod, net)) else {
+            let Step::Done(attempts) = step(&mut Log::default(), &replay, |ask| kubelet::pull(&pod, ask)) else {
                 // All of it was answered before, in one run with the others.
                 return None;
             };

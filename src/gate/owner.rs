@@ -1,6 +1,6 @@
 //! Which kind an object counts as for policies: its root owner's, if ownership is certain.
 
-use super::{About, Fact};
+use super::{Fact, ReviewQuestion};
 use crate::ask::{Ask, Missing};
 use crate::cluster::Visible;
 use crate::policy::{Policies, Requester};
@@ -19,7 +19,7 @@ pub fn counts_as(
     workload: &Workload,
     requester: &Requester,
     policies: &Policies,
-    ask: &mut Ask<'_, About>,
+    ask: &mut Ask<'_, ReviewQuestion>,
 ) -> Result<Vec<String>, Missing> {
     let mut kind = workload.object.kind.clone();
     if kind.is_empty() {
@@ -66,8 +66,8 @@ fn one_of(kind: &str, or: Option<OwnerKind>) -> Vec<String> {
     std::iter::once(kind.to_owned()).chain(or).collect()
 }
 
-fn owner(reference: OwnerReference, ask: &mut Ask<'_, About>) -> Result<Visible<Owner>, Missing> {
-    Ok(match ask.get(About::Owner(reference))? {
+fn owner(reference: OwnerReference, ask: &mut Ask<'_, ReviewQuestion>) -> Result<Visible<Owner>, Missing> {
+    Ok(match ask.get(ReviewQuestion::Owner(reference))? {
         Fact::Owner(owner) => owner,
         Fact::Facts(_) | Fact::NodeCredentials(_) | Fact::Pulls(_) | Fact::Late => {
             Visible::Hidden("the owner could not be read in time".to_owned())

@@ -71,11 +71,11 @@ impl Cluster {
     }
 }
 
-impl Recall<About> for Cluster {
-    fn recall(&self, about: &About) -> Option<Fact> {
+impl Recall<ReviewQuestion> for Cluster {
+    fn recall(&self, about: &ReviewQuestion) -> Option<Fact> {
         let (name, fact) = match about {
-            About::Facts => ("facts".to_owned(), self.facts(self.malformed)),
-            About::Again(objects) => {
+            ReviewQuestion::Facts => ("facts".to_owned(), self.facts(self.malformed)),
+            ReviewQuestion::Again(objects) => {
                 let mut fact = self.facts(self.comes);
                 if let (true, Fact::Facts(facts)) = (self.silent, &mut fact) {
                     Arc::make_mut(facts).unconfirmed = Some("nobody confirms it".to_owned());
@@ -86,9 +86,9 @@ impl Recall<About> for Cluster {
                 }
                 (format!("again {objects:?}"), fact)
             }
-            About::NodeCredentials(_) => ("node credentials".to_owned(), Fact::NodeCredentials(Arc::new([]))),
-            About::Pulls(checks) | About::Confirm(checks) => {
-                let confirms = matches!(about, About::Confirm(_));
+            ReviewQuestion::NodeCredentials(_) => ("node credentials".to_owned(), Fact::NodeCredentials(Arc::new([]))),
+            ReviewQuestion::Pulls(checks) | ReviewQuestion::Confirm(checks) => {
+                let confirms = matches!(about, ReviewQuestion::Confirm(_));
                 let outcome = |check: &Check| match check.credentials.len() {
                     _ if self.malformed || confirms && self.opens => Attempts::default(),
                     0 => Attempts::ended(Evidence::AuthenticationRequired { at: AuthStage::Basic }, "reg.example"),
@@ -100,8 +100,8 @@ impl Recall<About> for Cluster {
                     Fact::Pulls(checks.iter().map(outcome).map(Arc::new).collect()),
                 )
             }
-            About::Owner(_) => ("owner".to_owned(), Fact::Late),
-            About::Elsewhere(_) => ("elsewhere".to_owned(), Fact::Late),
+            ReviewQuestion::Owner(_) => ("owner".to_owned(), Fact::Late),
+            ReviewQuestion::Elsewhere(_) => ("elsewhere".to_owned(), Fact::Late),
         };
         self.asked.borrow_mut().push(name);
         Some(fact)
@@ -114,39 +114,39 @@ fn workload() -> Workload {
     extract(&pod, None, "default", &Kinds::default()).unwrap()
 }
 
-fn run(memory: &dyn Recall<About>, log: &mut Log<About>) -> Step<About, Answer> {
+fn run(memory: &dyn Recall<ReviewQuestion>, log: &mut Log<ReviewQuestion>) -> Step<ReviewQuestion, ReviewResult> {
     let (workload, requester, policies) = (workload(), Requester::default(), Policies::default());
-    let settings = Settings::bare(Admission::HasRun);
-    let case = Case {
+    let settings = PlanSettings::bare(Admission::HasRun);
+    let input = ReviewInput {
         workload: &workload,
         requester: &requester,
         settings: &settings,
         policies: &policies,
         now: jiff::Timestamp::UNIX_EPOCH,
     };
-    step(log, memory, |ask| review(&case, ask))
+    step(log, memory, |ask| review(&input, ask))
 }
 
-fn reviewed(cluster: &Cluster) -> Answer {
-    let Step::Done(answer) = run(cluster, &mut Log::default()) else {
+fn reviewed(cluster: &Cluster) -> ReviewResult {
+    let Step::Done(result) = run(cluster, &mut Log::default()) else {
         panic!("everything is answered")
     };
-    answer
+    result
 }
 
 #[test]
 fn an_ignored_namespace_asks_no_registry() {
     let cluster = Cluster::new(&[IGNORE_LABEL], false);
-    let answer = reviewed(&cluster);
-    assert_eq!(answer.exempt, Some(Exemption::Namespace));
+    let result = reviewed(&cluster);
+    assert_eq!(result.exempt, Some(Exemption::Namespace));
     assert_eq!(*cluster.asked.borrow(), ["facts"]);
 }
 
 #[test]
 fn a_secret_that_is_missing_is_looked_for_again_before_it_denies() {
     let cluster = Cluster::new(&[], true);
-    let answer = reviewed(&cluster);
-    assert_eq!(answer.images[0].judgement.verdict, Verdict::Allow);
+    let result = reviewed(&cluster);
+    assert_eq!(result.images[0].judgement.verdict, Verdict::Allow);
     let asked = cluster.asked.borrow();
     let order: Vec<&str> = asked.iter().map(String::as_str).collect();
     assert_eq!(
@@ -164,8 +164,8 @@ fn a_secret_that_is_missing_is_looked_for_again_before_it_denies() {
 #[test]
 fn what_stays_missing_is_looked_for_once() {
     let cluster = Cluster::new(&[], false);
-    let answer = reviewed(&cluster);
-    let judgement = &answer.images[0].judgement;
+    let result = reviewed(&cluster);
+    let judgement = &result.images[0].judgement;
     assert_eq!((judgement.outlook, judgement.verdict), (Outlook::WillFail, Verdict::Deny));
     let again = cluster
         .asked
@@ -197,8 +197,8 @@ fn what_a_silent_api_server_does_not_confirm_denies_nothing() {
         silent: true,
         ..Cluster::new(&[], false)
     };
-    let answer = reviewed(&cluster);
-    let judgement = &answer.images[0].judgement;
+    let result = reviewed(&cluster);
+    let judgement = &result.images[0].judgement;
     assert_eq!((judgement.outlook, judgement.verdict), (Outlook::Unknown, Verdict::Warn));
     let message = &judgement.findings[0].message;
     assert!(message.ends_with("; nobody confirms it"), "{message}");
@@ -211,8 +211,8 @@ fn a_broken_secret_that_cannot_be_read_again_is_not_forgotten() {
         malformed: true,
         ..Cluster::new(&[], true)
     };
-    let answer = reviewed(&cluster);
-    let judgement = &answer.images[0].judgement;
+    let result = reviewed(&cluster);
+    let judgement = &result.images[0].judgement;
     assert_eq!((judgement.outlook, judgement.verdict), (Outlook::Unknown, Verdict::Warn));
     let finding = &judgement.findings[0];
     assert_eq!(finding.cause, Cause::PullSecretMalformed);
@@ -222,9 +222,9 @@ fn a_broken_secret_that_cannot_be_read_again_is_not_forgotten() {
 #[test]
 fn what_is_late_denies_nothing() {
     let mut log = Log::default();
-    let answer = loop {
+    let result = loop {
         match run(&Nothing, &mut log) {
-            Step::Done(answer) => break answer,
+            Step::Done(result) => break result,
             Step::Ask(questions) => {
                 for question in questions {
                     let late = question.late();
@@ -233,7 +233,7 @@ fn what_is_late_denies_nothing() {
             }
         }
     };
-    let judgement = &answer.images[0].judgement;
+    let judgement = &result.images[0].judgement;
     assert_eq!(judgement.outlook, Outlook::Unknown);
     assert!(
         judgement.findings.iter().all(|finding| finding.cause == Cause::Timeout),

@@ -23,7 +23,7 @@ pub struct Platform {
 
 /// How a runtime chooses from an index; where they disagree the outlook is `MayFail`, never `WillFail`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Personality {
+pub enum IndexRules {
     /// containerd up to 1.6: as [`Self::ContainerdClient`], but it does not know `os.features`, and compares layers of every type
     /// with the config (`tests/agreement` found both).
     ContainerdOld,
@@ -38,9 +38,9 @@ pub enum Personality {
 /// Whether a runtime takes an index entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Fit {
-    /// Every personality that the node may have takes it.
+    /// All rules that the node may have take it.
     Yes,
-    /// Some personalities take it, some do not (386 on amd64, arm/v6 on v7, an unknown arm variant).
+    /// Some of them take it, some do not (386 on amd64, arm/v6 on v7, an unknown arm variant).
     Perhaps,
     /// None takes it.
     No,
@@ -126,10 +126,10 @@ impl Platform {
         self.os.eq_ignore_ascii_case("unknown") && self.architecture.eq_ignore_ascii_case("unknown")
     }
 
-    /// Whether a node of platform `self` takes an index entry that declares `entry`, considering all personalities it may have (if none
+    /// Whether a node of platform `self` takes an index entry that declares `entry`, considering all the rules it may have (if none
     /// is given, every one). An empty `self.variant` on `arm` means that the variant is unknown.
-    pub fn takes(&self, entry: &Platform, personalities: &[Personality]) -> Fit {
-        matching::fit(self, entry, if personalities.is_empty() { ALL } else { personalities })
+    pub fn takes(&self, entry: &Platform, index_rules: &[IndexRules]) -> Fit {
+        matching::fit(self, entry, if index_rules.is_empty() { ALL } else { index_rules })
     }
 
     /// The platforms that such a node may have, normalised: this one, or for an `arm` without variant, one for each variant.
@@ -139,8 +139,8 @@ impl Platform {
 
     /// How well an index entry that declares `entry` suits a runtime on a host of this platform, which is one of
     /// [`Self::possible`]; `None` if it does not take it. The lowest rank is preferred.
-    pub fn ranks(&self, entry: &Platform, personality: Personality) -> Option<u32> {
-        matching::rank(self, entry, personality)
+    pub fn ranks(&self, entry: &Platform, index_rules: IndexRules) -> Option<u32> {
+        matching::rank(self, entry, index_rules)
     }
 }
 
@@ -200,12 +200,12 @@ impl fmt::Display for Platform {
     }
 }
 
-/// Every personality: for a node whose runtime is unknown, or when no node is known.
-pub const ALL: &[Personality] = &[
-    Personality::ContainerdOld,
-    Personality::ContainerdClient,
-    Personality::ContainerdTransfer,
-    Personality::CriO,
+/// All of them: for a node whose runtime is unknown, or when no node is known.
+pub const ALL: &[IndexRules] = &[
+    IndexRules::ContainerdOld,
+    IndexRules::ContainerdClient,
+    IndexRules::ContainerdTransfer,
+    IndexRules::CriO,
 ];
 
 /// In a node's `os_features`: every feature, because its runtime ignores the features that an entry asks for.

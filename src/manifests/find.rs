@@ -1,7 +1,7 @@
 //! Finds the files to read.
 
 use super::notes::{Note, NoteKind};
-use super::{Manifests, Reading, shown};
+use super::{Manifests, ReadOptions, shown};
 use crate::report::Problem;
 use ignore::WalkBuilder;
 use ignore::overrides::{Override, OverrideBuilder};
@@ -44,7 +44,7 @@ pub(super) struct Candidate {
 }
 
 /// The files of these places, in order; each once. What cannot be a manifest is noted.
-pub(super) fn files(places: &[String], reading: &Reading<'_>, into: &mut Manifests) -> Vec<Candidate> {
+pub(super) fn files(places: &[String], reading: &ReadOptions<'_>, into: &mut Manifests) -> Vec<Candidate> {
     let mut found: Vec<Candidate> = Vec::new();
     let mut seen: HashSet<PathBuf> = HashSet::new();
     let ours: HashSet<PathBuf> = reading.sift.ours.iter().filter_map(|path| path.canonicalize().ok()).collect();
@@ -100,7 +100,7 @@ pub(super) fn files(places: &[String], reading: &Reading<'_>, into: &mut Manifes
 }
 
 /// The files of a folder that may be manifests, and the charts in it.
-fn search(folder: &Path, reading: &Reading<'_>, into: &mut Manifests) -> Result<(Vec<PathBuf>, BTreeSet<PathBuf>), String> {
+fn search(folder: &Path, reading: &ReadOptions<'_>, into: &mut Manifests) -> Result<(Vec<PathBuf>, BTreeSet<PathBuf>), String> {
     let mut walk = WalkBuilder::new(folder);
     let heeded = !reading.sift.no_gitignore;
     walk.hidden(false)
@@ -166,7 +166,7 @@ fn search(folder: &Path, reading: &Reading<'_>, into: &mut Manifests) -> Result<
     Ok((paths, charts))
 }
 
-fn globs(folder: &Path, reading: &Reading<'_>) -> Result<Override, String> {
+fn globs(folder: &Path, reading: &ReadOptions<'_>) -> Result<Override, String> {
     let mut globs = OverrideBuilder::new(folder);
     for glob in &reading.sift.include {
         globs.add(glob).map_err(|error| format!("--include: {error}"))?;

@@ -8,7 +8,7 @@ mod values;
 pub(super) use kustomize::{Tree, at};
 pub(super) use values::holds_variables;
 
-use super::{Manifest, Notes, Subject};
+use super::{Manifest, ManifestObject, Notes};
 use crate::image::{Syntax, placeholder};
 use crate::workload::pod::{Parameters, PullPolicy};
 use crate::workload::{ImageUse, Later, ObjectId, Template, Workload};
@@ -122,8 +122,8 @@ impl Names {
 
     /// The same for a rendered object: Helm or kustomize has already made its names, and only what a controller does to an overlay's folder
     /// is still to come.
-    pub(super) fn settle_rendered(&self, subject: &mut Subject, overlay: Option<&Path>) {
-        let Subject { hints, workload, .. } = subject;
+    pub(super) fn settle_rendered(&self, subject: &mut ManifestObject, overlay: Option<&Path>) {
+        let ManifestObject { hints, workload, .. } = subject;
         let site = Site {
             hints,
             file: None,

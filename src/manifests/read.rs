@@ -7,14 +7,14 @@ use super::names::{Hints, holds_variables};
 use super::notes::{Note, NoteKind};
 use super::object::{flatten, is_kubernetes, numeric_images, owner, settle};
 use super::values;
-use super::{Keep, Manifest, Reading, Release, Subject, Text, standard_input};
+use super::{Keep, Manifest, ManifestObject, ReadOptions, Release, Text, standard_input};
 use crate::files::{self, ReadError};
 use crate::image::escape;
 use crate::limits;
-use crate::report::{Problem, Source};
+use crate::report::{Problem, SourceDocument};
 use crate::runtime::crio::openshift::CONFIG_NAMESPACE;
 use crate::workload::{Workload, extract, paths_without_images};
-use crate::yaml::{self, Document, Found, YamlError};
+use crate::yaml::{self, Document, FoundDocument, YamlError};
 use serde_json::Value;
 use std::collections::HashSet;
 use std::path::Path;
@@ -49,7 +49,7 @@ const VALUES: &str = "ConfigMap";
 /// What was read of a file.
 #[derive(Debug, Default)]
 pub(super) struct FileRead {
-    pub(super) subjects: Vec<Subject>,
+    pub(super) subjects: Vec<ManifestObject>,
     pub(super) objects: Vec<Manifest>,
     pub(super) text: Option<Text>,
     pub(super) releases: Vec<Release>,
@@ -61,7 +61,7 @@ pub(super) struct FileRead {
 pub(super) struct Wanted<'a>(Option<HashSet<&'a str>>);
 
 impl<'a> Wanted<'a> {
-    pub(super) fn of(reading: &Reading<'a>) -> Self {
+    pub(super) fn of(reading: &ReadOptions<'a>) -> Self {
         let kinds = reading.kinds;
         match reading.keep {
             Keep::Objects => Self(Some(
@@ -83,7 +83,7 @@ impl<'a> Wanted<'a> {
 }
 
 /// Reads a file; standard input where there is no path.
-pub(super) fn file(file: &Candidate, reading: &Reading<'_>, wanted: &Wanted<'_>) -> FileRead {
+pub(super) fn file(file: &Candidate, reading: &ReadOptions<'_>, wanted: &Wanted<'_>) -> FileRead {
     let mut read = FileRead::default();
     let (name, text) = match &file.path {
         None => (reading.stdin_name.to_owned(), standard_input().map_err(Problem::from)),
@@ -131,7 +131,7 @@ pub(super) fn file(file: &Candidate, reading: &Reading<'_>, wanted: &Wanted<'_>)
 }
 
 /// Reads rendered output; `name` says what it was rendered from.
-pub(super) fn rendered(text: &str, name: &str, reading: &Reading<'_>, wanted: &Wanted<'_>) -> FileRead {
+pub(super) fn rendered(text: &str, name: &str, reading: &ReadOptions<'_>, wanted: &Wanted<'_>) -> FileRead {
     let mut read = FileRead::default();
     let file = Candidate {
         at: 0,
@@ -154,7 +154,7 @@ fn note_kind(error: &ReadError) -> NoteKind {
 }
 
 impl FileRead {
-    fn take_text(&mut self, file: &Candidate, name: &str, text: &str, reading: &Reading<'_>, wanted: &Wanted<'_>) {
+    fn take_text(&mut self, file: &Candidate, name: &str, text: &str, reading: &ReadOptions<'_>, wanted: &Wanted<'_>) {
         if let Some(chart) = file.chart.as_ref().filter(|_| classify::is_template(text)) {
             self.notes.push(Note::about(NoteKind::HelmTemplate, name).in_chart(chart));
             return;
@@ -187,19 +187,19 @@ impl FileRead {
             reading,
         };
         yaml::each(text, &|kind| wanted.wants(kind), &mut |found| match found {
-            Found::Document(mut document) => taker.document(&mut document),
-            Found::PassedOver => {}
-            Found::Broken(error) => taker.broken(&error),
+            FoundDocument::Document(mut document) => taker.document(&mut document),
+            FoundDocument::PassedOver => {}
+            FoundDocument::Broken(error) => taker.broken(&error),
         });
     }
 }
 
 impl FileRead {
     /// Takes the images of a chart's values; returns whether there are any.
-    fn values(&mut self, name: &str, path: &Path, text: &str, reading: &Reading<'_>) -> bool {
+    fn values(&mut self, name: &str, path: &Path, text: &str, reading: &ReadOptions<'_>) -> bool {
         let mut found = false;
         yaml::each(text, &|_| true, &mut |one| {
-            let Found::Document(document) = one else { return };
+            let FoundDocument::Document(document) = one else { return };
             // The path of a chart in the current folder does not have its name.
             for (of, tag) in values::fractions(&document.value) {
                 let note = Note::about(NoteKind::FractionTag, name).at(document.line_of(&of));
@@ -212,7 +212,7 @@ impl FileRead {
                 return;
             };
             found = true;
-            let source = Source {
+            let source = SourceDocument {
                 file: name.to_owned(),
                 document: document.index,
             };
@@ -226,7 +226,7 @@ impl FileRead {
     fn subject(
         &mut self,
         document: &Document,
-        source: &Source,
+        source: &SourceDocument,
         prefix: String,
         mut workload: Workload,
         about: About,
@@ -254,7 +254,7 @@ impl FileRead {
             let line = document.line_of(&format!("{prefix}{path}"));
             lines.push((path.into(), line));
         }
-        self.subjects.push(Subject {
+        self.subjects.push(ManifestObject {
             source: source.clone(),
             text: 0,
             prefix,
@@ -264,7 +264,7 @@ impl FileRead {
             owner: about.owner,
             template: about.template,
             apart: about.apart,
-            origins: Vec::new(),
+            written_at: Vec::new(),
             reads: Vec::new(),
             workload,
         });
@@ -305,7 +305,7 @@ struct Taker<'a, 'b> {
     /// The lines, if there is a comment among them that accepts something.
     commented: Vec<&'a str>,
     templates: Vec<(usize, &'a str)>,
-    reading: &'a Reading<'b>,
+    reading: &'a ReadOptions<'b>,
 }
 
 impl Taker<'_, '_> {
@@ -356,7 +356,7 @@ impl Taker<'_, '_> {
         for (line, key) in &document.repeated {
             self.note(Note::about(NoteKind::RepeatedKey, self.name).at(*line).because(key));
         }
-        let source = Source {
+        let source = SourceDocument {
             file: self.name.to_owned(),
             document: document.index,
         };
@@ -386,7 +386,7 @@ impl Taker<'_, '_> {
         let Some(workload) = values::apart(&document.value, kind, name, self.reading.namespace) else {
             return;
         };
-        let source = Source {
+        let source = SourceDocument {
             file: self.name.to_owned(),
             document: document.index,
         };
@@ -398,7 +398,7 @@ impl Taker<'_, '_> {
             .subject(document, &source, document.prefix.clone(), workload, about, &self.commented);
     }
 
-    fn object(&mut self, document: &Document, source: &Source, prefix: String, object: Value) {
+    fn object(&mut self, document: &Document, source: &SourceDocument, prefix: String, object: Value) {
         let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default();
         if let Ok(workload) = extract(&object, None, "", self.reading.kinds) {
             let numbers = numeric_images(&object);
@@ -465,7 +465,7 @@ impl Taker<'_, '_> {
         }
     }
 
-    fn keep(&mut self, source: &Source, object: Value) {
+    fn keep(&mut self, source: &SourceDocument, object: Value) {
         self.read.objects.push(Manifest {
             source: source.clone(),
             named: self.file.named,
@@ -475,7 +475,7 @@ impl Taker<'_, '_> {
 }
 
 /// Whether a kept object is needed for more than Flux's variables.
-pub(super) fn is_kept(object: &Value, reading: &Reading<'_>) -> bool {
+pub(super) fn is_kept(object: &Value, reading: &ReadOptions<'_>) -> bool {
     let is_map = object.get("kind").and_then(Value::as_str) == Some(VALUES);
     !is_map || reading.render || namespace(object) == Some(CONFIG_NAMESPACE)
 }

@@ -2,18 +2,18 @@
 //! image is traced back to the value or line that it came from.
 
 mod job;
-mod origin;
 mod overlays;
 mod releases;
 mod sources;
 mod stage;
 mod texts;
+mod written_at;
 
-pub(super) use origin::Origin;
+pub(super) use written_at::WrittenAt;
 
 use super::notes::{Note, NoteKind};
 use super::read::{FileRead, Wanted};
-use super::{Manifests, Reading, Subject};
+use super::{ManifestObject, Manifests, ReadOptions};
 use crate::providers::Renderer;
 use crate::report::Problem;
 use futures_util::{StreamExt as _, stream};
@@ -60,7 +60,7 @@ struct Done {
 
 impl Manifests {
     /// Renders everything there is to render, and replaces the sources with the output.
-    pub async fn render(&mut self, rendering: &Rendering, reading: &Reading<'_>, places: &[String]) {
+    pub async fn render(&mut self, rendering: &Rendering, reading: &ReadOptions<'_>, places: &[String]) {
         let tops: Vec<PathBuf> = places
             .iter()
             .filter_map(|place| Path::new(place).canonicalize().ok())
@@ -320,17 +320,17 @@ fn relative(path: &Path) -> String {
 }
 
 /// Keeps only the images that no other rendering has shown at the same place; returns whether any are left.
-fn is_new(subject: &mut Subject, seen: &mut HashSet<String>) -> bool {
+fn is_new(subject: &mut ManifestObject, seen: &mut HashSet<String>) -> bool {
     let object = &subject.workload.object;
     let of = format!(
         "{}\0{}\0{}\0{}",
         object.api_version, object.kind, object.namespace, object.name
     );
-    let origins = &subject.origins;
+    let written_at = &subject.written_at;
     let mut any = false;
     for template in &mut subject.workload.templates {
         template.uses.retain(|image| {
-            let origin = origins.iter().find(|(path, _)| **path == *image.path.as_str());
+            let origin = written_at.iter().find(|(path, _)| **path == *image.path.as_str());
             let origin = origin.map_or_else(String::new, |(_, origin)| format!("{}\0{}", origin.file, origin.line));
             seen.insert(format!("{of}\0{origin}\0{}\0{}", image.path.as_str(), image.image))
         });

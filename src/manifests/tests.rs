@@ -19,7 +19,7 @@ fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
 }
 
 fn read_with(folder: &Path, sift: &Filter) -> Manifests {
-    let reading = Reading {
+    let reading = ReadOptions {
         walk: Walk::Recursive,
         sift,
         namespace: "shop",
@@ -32,7 +32,7 @@ fn read_with(folder: &Path, sift: &Filter) -> Manifests {
 }
 
 fn images(manifests: &Manifests) -> Vec<String> {
-    let uses = |subject: &Subject| {
+    let uses = |subject: &ManifestObject| {
         let uses = subject.workload.templates.iter().flat_map(|template| &template.uses);
         uses.map(|image| image.image.clone()).collect::<Vec<_>>()
     };
@@ -59,7 +59,7 @@ fn a_path_that_leads_to_no_text_is_an_error_with_its_place() {
         images: vec![image],
         scope: None,
     }]);
-    let reading = Reading {
+    let reading = ReadOptions {
         walk: Walk::Recursive,
         sift: &Filter::default(),
         namespace: "shop",
@@ -257,7 +257,7 @@ fn a_file_that_a_person_named_is_read_or_an_error() {
         ("n.yaml", "kind: Node\napiVersion: v1\nmetadata: {name: n}\n"),
     ]);
     let at = |name: &str| folder.path().join(name).display().to_string();
-    let reading = Reading {
+    let reading = ReadOptions {
         walk: Walk::Recursive,
         sift: &Filter::default(),
         namespace: "shop",

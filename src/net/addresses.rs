@@ -158,7 +158,7 @@ pub enum Reach {
 
 /// Why an address may not be reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refused {
+pub enum NotAdmitted {
     /// It is private or reserved, and not listed: the range that a person would add to `network.allow`.
     Range(Cidr),
     /// It is link-local, a metadata service's, multicast, broadcast or unspecified, which nothing admits.
@@ -169,9 +169,9 @@ pub enum Refused {
 
 impl Reach {
     /// Whether a look-up may connect to `ip`.
-    pub fn admits(&self, ip: IpAddr) -> Result<(), Refused> {
+    pub fn admits(&self, ip: IpAddr) -> Result<(), NotAdmitted> {
         match (classify(ip), self) {
-            (Class::Never, Self::Listed(_) | Self::Everything) => Err(Refused::Never(ip)),
+            (Class::Never, Self::Listed(_) | Self::Everything) => Err(NotAdmitted::Never(ip)),
             (Class::Public, Self::Listed(_) | Self::Everything) | (Class::Private(_), Self::Everything) => Ok(()),
             (Class::Private(range), Self::Listed(ranges)) => {
                 let inner = match ip {
@@ -182,35 +182,35 @@ impl Reach {
                 if listed(ip) || inner.is_some_and(listed) {
                     Ok(())
                 } else {
-                    Err(Refused::Range(range))
+                    Err(NotAdmitted::Range(range))
                 }
             }
         }
     }
 
-    /// The admitted ones among the addresses of one name. If there is none, the refusal that a user can do something about.
-    pub fn choose<T>(&self, addresses: Vec<T>, ip: impl Fn(&T) -> IpAddr) -> Result<Vec<T>, Refused> {
-        let mut refusal = None;
+    /// The admitted ones among the addresses of one name. If there is none, the reason that a user can do something about.
+    pub fn choose<T>(&self, addresses: Vec<T>, ip: impl Fn(&T) -> IpAddr) -> Result<Vec<T>, NotAdmitted> {
+        let mut why = None;
         let mut admitted = Vec::with_capacity(addresses.len());
         for address in addresses {
             match self.admits(ip(&address)) {
                 Ok(()) => admitted.push(address),
-                Err(found @ Refused::Range(_)) => refusal = Some(found),
-                Err(found) => refusal = refusal.or(Some(found)),
+                Err(found @ NotAdmitted::Range(_)) => why = Some(found),
+                Err(found) => why = why.or(Some(found)),
             }
         }
-        match refusal {
-            Some(refusal) if admitted.is_empty() => Err(refusal),
+        match why {
+            Some(why) if admitted.is_empty() => Err(why),
             Some(_) | None => Ok(admitted),
         }
     }
 
     /// Checks a host as written: an address, which no resolver sees, or a name that is refused whatever it resolves to.
-    pub fn admits_host(&self, url: &Url) -> Result<(), Refused> {
+    pub fn admits_host(&self, url: &Url) -> Result<(), NotAdmitted> {
         match url.host() {
             Some(url::Host::Ipv4(ip)) => self.admits(IpAddr::V4(ip)),
             Some(url::Host::Ipv6(ip)) => self.admits(IpAddr::V6(ip)),
-            Some(url::Host::Domain(name)) if is_metadata(name) => Err(Refused::Metadata(name.to_owned())),
+            Some(url::Host::Domain(name)) if is_metadata(name) => Err(NotAdmitted::Metadata(name.to_owned())),
             Some(url::Host::Domain(_)) | None => Ok(()),
         }
     }

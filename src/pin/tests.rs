@@ -1,6 +1,6 @@
 use super::*;
 use crate::verdict::Judgement;
-use crate::verdict::finding::Proof;
+use crate::verdict::finding::FindingEvidence;
 use crate::workload::{Kinds, extract};
 use serde_json::{Value, json};
 
@@ -8,13 +8,13 @@ fn digest() -> Digest {
     Digest::sha256(b"index")
 }
 
-fn judged(image: &ImageUse, judgement: Judgement, look: Look) -> Judged {
+fn judged(image: &ImageUse, judgement: Judgement, handling: Handling) -> Judged {
     Judged {
         image: image.clone(),
         reference: Reference::parse(&image.image).ok(),
         remark: None,
         judgement,
-        look,
+        handling,
     }
 }
 
@@ -30,12 +30,12 @@ fn pod(images: &[&str]) -> Workload {
     extract(&pod, None, "shop", &Kinds::default()).unwrap()
 }
 
-fn outcomes(images: &[&str], judgement: &Judgement, look: Look) -> Vec<Outcome> {
+fn outcomes(images: &[&str], judgement: &Judgement, handling: Handling) -> Vec<Outcome> {
     let mut workload = pod(images);
     reduce(&mut workload)
         .iter()
         .map(|(image, stand)| {
-            let judged = is_asked(stand).then(|| judged(image, judgement.clone(), look));
+            let judged = is_asked(stand).then(|| judged(image, judgement.clone(), handling));
             outcome(image, stand, judged.as_ref(), None)
         })
         .collect()
@@ -54,7 +54,7 @@ fn the_digest_goes_behind_the_name_as_it_is_written() {
         "localhost:5000/a",
         "a/b",
     ];
-    let found = outcomes(&images, &found(&digest), Look::Taken);
+    let found = outcomes(&images, &found(&digest), Handling::Judged);
     assert_eq!(found[..3], [tagged.clone(), tagged.clone(), tagged]);
     assert_eq!(found[3..], [untagged.clone(), untagged.clone(), untagged]);
 }
@@ -69,15 +69,18 @@ fn what_has_a_digest_keeps_it_and_is_asked_by_its_tag() {
     assert_eq!(asked, ["reg.test/a:1", "reg.test/b:2"]);
     assert_eq!(all[0].0.image, with_tag, "what is said of it names it as it is written");
     let images = [with_tag.as_str(), alone.as_str()];
-    let moved = outcomes(&images, &found(&new), Look::Taken);
+    let moved = outcomes(&images, &found(&new), Handling::Judged);
     assert_eq!(moved, [Outcome::Pinned(Some(new)), Outcome::Pinned(None)]);
-    let stayed = outcomes(&images, &found(&old), Look::Taken);
+    let stayed = outcomes(&images, &found(&old), Handling::Judged);
     assert_eq!(stayed, [Outcome::Pinned(None), Outcome::Pinned(None)]);
-    let unknown = outcomes(&images, &Judgement::allowed(), Look::Taken);
+    let unknown = outcomes(&images, &Judgement::allowed(), Handling::Judged);
     assert_eq!(unknown, [Outcome::Pinned(None), Outcome::Pinned(None)]);
     // With another algorithm the same content has another digest.
     let long = format!("reg.test/a:1@sha512:{}", "0".repeat(128));
-    assert_eq!(outcomes(&[&long], &found(&digest()), Look::Taken), [Outcome::Pinned(None)]);
+    assert_eq!(
+        outcomes(&[&long], &found(&digest()), Handling::Judged),
+        [Outcome::Pinned(None)]
+    );
 }
 
 #[test]
@@ -104,7 +107,7 @@ fn what_is_not_for_pinning_is_left_with_a_reason() {
         );
     }
     let id = format!("sha256:{}", "0".repeat(64));
-    let of_id = outcomes(&[&id], &found(&digest()), Look::Taken).remove(0);
+    let of_id = outcomes(&[&id], &found(&digest()), Handling::Judged).remove(0);
     assert!(matches!(&of_id, Outcome::Left(why) if why.contains("ID")), "{of_id:?}");
     // As `check` has it: nothing fills these in.
     for image in [
@@ -117,7 +120,7 @@ fn what_is_not_for_pinning_is_left_with_a_reason() {
         "nginx@sha256:0123",
     ] {
         assert_eq!(
-            outcomes(&[image], &Judgement::allowed(), Look::Taken),
+            outcomes(&[image], &Judgement::allowed(), Handling::Judged),
             [Outcome::Failed],
             "{image}"
         );
@@ -128,13 +131,13 @@ fn what_is_not_for_pinning_is_left_with_a_reason() {
         message: String::new(),
         fix: String::new(),
         kubelet: None,
-        evidence: Proof::default(),
+        evidence: FindingEvidence::default(),
         suggestions: Vec::new(),
     };
     let judgement = Judgement::from_findings(vec![never.clone()]);
-    assert!(matches!(&outcomes(&["a:1"], &judgement, Look::Taken)[..], [Outcome::Left(why)] if why.contains("Never")));
+    assert!(matches!(&outcomes(&["a:1"], &judgement, Handling::Judged)[..], [Outcome::Left(why)] if why.contains("Never")));
     assert!(matches!(
-        &outcomes(&["a:1"], &Judgement::allowed(), Look::PassedOver)[..],
+        &outcomes(&["a:1"], &Judgement::allowed(), Handling::Skipped)[..],
         [Outcome::Left(why)] if why.contains("controller")
     ));
     let image = &pod(&["a:1"]).templates[0].uses[0];
@@ -145,5 +148,5 @@ fn what_is_not_for_pinning_is_left_with_a_reason() {
         ..never
     };
     let judgement = Judgement::from_findings(vec![unknown]);
-    assert_eq!(outcomes(&["a:1"], &judgement, Look::Taken), [Outcome::Failed]);
+    assert_eq!(outcomes(&["a:1"], &judgement, Handling::Judged), [Outcome::Failed]);
 }

@@ -1,13 +1,13 @@
 //! Who will have to pull: candidate nodes, else the platforms that stand in for them (pull-semantics 7.3, 7.4 and 7.2).
 
 use super::pools::{self, usual_runtimes};
-use super::{Admission, Platforms, Runtimes, Settings};
+use super::{Admission, PlanSettings, Platforms, Runtimes};
 use crate::cluster::{Facts, Visible};
 use crate::image::{Platform, Reference, escape};
 use crate::runtime::kubelet::Sent;
 use crate::runtime::request::{Agent, Agents};
 use crate::runtime::{Pool, Runtime};
-use crate::verdict::platforms::{Audience, Group, Need, Origin};
+use crate::verdict::platforms::{Audience, Group, Need, PlatformSource};
 use crate::verdict::soften::{Presence, Verification};
 use crate::workload::candidates::{Candidates, Scheduling, Spread};
 use crate::workload::pod::PodKind;
@@ -62,17 +62,17 @@ pub(super) fn scheduling<'a>(template: &'a Template, facts: &Facts, admission: A
 }
 
 /// The audience of a template.
-pub(super) fn audience(scheduling: &Scheduling, candidates: &Candidates<'_>, settings: &Settings) -> Audience {
+pub(super) fn audience(scheduling: &Scheduling, candidates: &Candidates<'_>, settings: &PlanSettings) -> Audience {
     if let Platforms::Exactly(platforms) = &settings.platforms {
-        return stand_ins(platforms.iter().cloned(), Origin::Configured, scheduling, settings);
+        return stand_ins(platforms.iter().cloned(), PlatformSource::Configured, scheduling, settings);
     }
     if !candidates.tolerated.is_empty() || !candidates.tainted.is_empty() || candidates.opaque > 0 {
         let mut audience = Audience {
-            origin: Origin::Nodes,
+            source: PlatformSource::Nodes,
             unknown: candidates.opaque,
             every: need(scheduling),
             pools: names(settings),
-            picked: scheduling.gated,
+            picked: scheduling.has_scheduling_gate,
             ..Audience::default()
         };
         for node in &candidates.tolerated {
@@ -90,14 +90,14 @@ pub(super) fn audience(scheduling: &Scheduling, candidates: &Candidates<'_>, set
     }
     let named = scheduling.named_platforms();
     if !named.is_empty() {
-        return stand_ins(named.into_iter(), Origin::Selectors, scheduling, settings);
+        return stand_ins(named.into_iter(), PlatformSource::Selectors, scheduling, settings);
     }
     let systems = scheduling.named_systems();
     let selected = |platform: &&Platform| systems.is_empty() || systems.contains(&platform.os);
     match &settings.platforms {
         Platforms::Default(platforms) | Platforms::Exactly(platforms) if platforms.iter().any(|one| selected(&one)) => stand_ins(
             platforms.iter().filter(selected).cloned(),
-            Origin::Configured,
+            PlatformSource::Configured,
             scheduling,
             settings,
         ),
@@ -109,7 +109,12 @@ pub(super) fn audience(scheduling: &Scheduling, candidates: &Candidates<'_>, set
                     .map(|architecture| Platform::of_node(os, architecture, ""))
                     .collect::<Vec<_>>()
             };
-            stand_ins(systems.iter().flat_map(of_system), Origin::System, scheduling, settings)
+            stand_ins(
+                systems.iter().flat_map(of_system),
+                PlatformSource::System,
+                scheduling,
+                settings,
+            )
         }
         Platforms::Default(_) | Platforms::Exactly(_) | Platforms::Guess => {
             let usual = Platform {
@@ -117,7 +122,7 @@ pub(super) fn audience(scheduling: &Scheduling, candidates: &Candidates<'_>, set
                 architecture: "amd64".to_owned(),
                 ..Platform::default()
             };
-            stand_ins(std::iter::once(usual), Origin::Assumed, scheduling, settings)
+            stand_ins(std::iter::once(usual), PlatformSource::Assumed, scheduling, settings)
         }
     }
 }
@@ -136,19 +141,29 @@ pub(super) fn of_policy(scheduling: &Scheduling, platforms: &[Platform], nodes: 
     }
     Audience {
         pools: Arc::clone(&nodes.pools),
-        ..stand_ins_with(platforms.iter().cloned(), Origin::Configured, need(scheduling), &setups)
+        ..stand_ins_with(
+            platforms.iter().cloned(),
+            PlatformSource::Configured,
+            need(scheduling),
+            &setups,
+        )
     }
 }
 
-fn stand_ins(platforms: impl Iterator<Item = Platform>, origin: Origin, scheduling: &Scheduling, settings: &Settings) -> Audience {
+fn stand_ins(
+    platforms: impl Iterator<Item = Platform>,
+    source: PlatformSource,
+    scheduling: &Scheduling,
+    settings: &PlanSettings,
+) -> Audience {
     let setups = pools::stand_ins(scheduling, settings);
     Audience {
         pools: names(settings),
-        ..stand_ins_with(platforms, origin, need(scheduling), &setups)
+        ..stand_ins_with(platforms, source, need(scheduling), &setups)
     }
 }
 
-fn names(settings: &Settings) -> Arc<[Arc<str>]> {
+fn names(settings: &PlanSettings) -> Arc<[Arc<str>]> {
     settings.pools.iter().map(|pool| Arc::clone(&pool.name)).collect()
 }
 
@@ -162,7 +177,7 @@ fn need(scheduling: &Scheduling) -> Need {
 
 fn stand_ins_with(
     platforms: impl Iterator<Item = Platform>,
-    origin: Origin,
+    source: PlatformSource,
     every: Need,
     setups: &[(Vec<Runtime>, Pool)],
 ) -> Audience {
@@ -179,14 +194,14 @@ fn stand_ins_with(
     };
     Audience {
         groups: platforms.flat_map(of).collect(),
-        origin,
+        source,
         every,
         ..Audience::default()
     }
 }
 
 /// What a node runs.
-fn runtimes_of(node: &Node, settings: &Settings) -> Vec<Runtime> {
+fn runtimes_of(node: &Node, settings: &PlanSettings) -> Vec<Runtime> {
     match (&settings.runtimes, Runtime::of_node(&node.runtime)) {
         (Runtimes::Guess | Runtimes::Default(_), Some(runtimes)) => runtimes,
         (Runtimes::Exactly(_), _) | (_, None) => usual_runtimes(&settings.runtimes),
@@ -194,7 +209,7 @@ fn runtimes_of(node: &Node, settings: &Settings) -> Vec<Runtime> {
 }
 
 /// As whom the candidates ask registries: of each runtime, as its newest version.
-pub(super) fn agents(candidates: &Candidates<'_>, settings: &Settings) -> Agents {
+pub(super) fn agents(candidates: &Candidates<'_>, settings: &PlanSettings) -> Agents {
     let nodes = candidates.tolerated.iter().chain(&candidates.tainted);
     let written = match &settings.runtimes {
         Runtimes::Exactly(runtimes) | Runtimes::Default(runtimes) => runtimes.as_slice(),
@@ -224,13 +239,13 @@ pub(super) fn agents(candidates: &Candidates<'_>, settings: &Settings) -> Agents
 }
 
 /// The pool that a node belongs to.
-pub(super) fn pool_of(node: &Node, settings: &Settings) -> Pool {
+pub(super) fn pool_of(node: &Node, settings: &PlanSettings) -> Pool {
     let at = settings.pools.iter().position(|pool| pool.selector.selects(node));
     at.and_then(|at| u16::try_from(at + 1).ok()).map_or_else(Pool::default, Pool)
 }
 
 /// The group that a node belongs to. `None`, and counted, where its platform is not known.
-fn group_of<'a>(audience: &'a mut Audience, node: &Node, hyper_v: bool, settings: &Settings) -> Option<&'a mut Group> {
+fn group_of<'a>(audience: &'a mut Audience, node: &Node, hyper_v: bool, settings: &PlanSettings) -> Option<&'a mut Group> {
     let Some(platform) = &node.platform else {
         audience.unknown += 1;
         return None;

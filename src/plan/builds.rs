@@ -7,7 +7,7 @@ use crate::runtime::content::{Content, IndexEntry};
 use crate::runtime::kubelet::Attempts;
 use crate::runtime::outcome::{Evidence, ImageFacts};
 use crate::verdict::platforms::pullers;
-use crate::verdict::platforms::{Audience, Group, Origin};
+use crate::verdict::platforms::{Audience, Group, PlatformSource};
 use std::borrow::Borrow;
 use std::sync::Arc;
 
@@ -18,17 +18,17 @@ const MOST: usize = 16;
 pub fn every_build<A: Borrow<Attempts>>(plan: &mut Plan<'_>, outcomes: &[A]) -> bool {
     let mut any = false;
     for planned in &mut plan.images {
-        let Next::Ask { check, case } = &mut planned.next else {
+        let Next::Ask { check, known } = &mut planned.next else {
             continue;
         };
-        if case.audience.origin != Origin::Assumed {
+        if known.audience.source != PlatformSource::Assumed {
             continue;
         }
         let found = outcomes.get(*check).and_then(|outcome| outcome.borrow().attempts.last());
         let Some(platforms) = found.and_then(|attempt| attempt.result.as_ref().ok()).and_then(builds) else {
             continue;
         };
-        let groups = case.audience.groups.iter().flat_map(|group| {
+        let groups = known.audience.groups.iter().flat_map(|group| {
             platforms.iter().map(|platform| Group {
                 platform: platform.clone(),
                 ..group.clone()
@@ -36,15 +36,15 @@ pub fn every_build<A: Borrow<Attempts>>(plan: &mut Plan<'_>, outcomes: &[A]) -> 
         });
         let audience = Arc::new(Audience {
             groups: groups.collect(),
-            origin: Origin::Builds,
-            ..Audience::clone(&case.audience)
+            source: PlatformSource::Builds,
+            ..Audience::clone(&known.audience)
         });
         if let Some(check) = plan.checks.get_mut(*check) {
             let mut all: Vec<_> = check.pullers.iter().cloned().chain(pullers(&audience)).collect();
             all.sort_unstable();
             all.dedup();
             check.pullers = all.into();
-            case.audience = audience;
+            known.audience = audience;
             any = true;
         }
     }

@@ -1,6 +1,6 @@
 //! What is asked of registries for one object.
 
-use crate::credentials::{Credential, Source};
+use crate::credentials::{Credential, CredentialSource};
 use crate::image::Reference;
 use crate::runtime::Depth;
 use crate::runtime::Pool;
@@ -37,7 +37,7 @@ pub struct Offer {
     /// What is sent.
     pub credential: Credential,
     /// Shown to people; `None` for the anonymous attempt that follows those with a stand-in.
-    pub source: Option<Source>,
+    pub source: Option<CredentialSource>,
     /// Whether nodes would send it.
     pub sent: Sent,
 }

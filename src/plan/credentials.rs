@@ -2,13 +2,13 @@
 //! (pull-semantics 4.1, 4.2 and 4.5).
 
 use super::Offer;
-use super::{Admission, Settings};
+use super::{Admission, PlanSettings};
 use crate::cluster::{Facts, Visible};
-use crate::credentials::node::{Entries, Provided, StandIn, Wanted};
-use crate::credentials::{Contents, Credential, Entry, Keyring, ParseError, PasswordLocation, Source};
+use crate::credentials::node::{Entries, Provided, StandIn, WantedCredentials};
+use crate::credentials::{Contents, Credential, CredentialSource, Entry, Keyring, ParseError, PasswordLocation};
 use crate::image::escape;
 use crate::runtime::kubelet::Sent;
-use crate::verdict::case::SecretNote;
+use crate::verdict::image_case::SecretNote;
 use crate::workload::Template;
 use crate::workload::pod::PodKind;
 use std::cell::Cell;
@@ -104,7 +104,7 @@ impl PullSecrets {
                             if self.keyring.is_empty() {
                                 self.keyring = Arc::clone(&opened.keyring);
                             } else {
-                                Arc::make_mut(&mut self.keyring).add(&Source::Secret(name.clone()), entries);
+                                Arc::make_mut(&mut self.keyring).add(&CredentialSource::Secret(name.clone()), entries);
                             }
                             if let Some(place) = &opened.password_location {
                                 let place = where_it_is(place);
@@ -142,7 +142,7 @@ impl PullSecrets {
     }
 
     /// Whether the user's own docker config is of use for a repository: something could not be seen, and nothing else is offered.
-    pub(super) fn stand_in(&self, name: &str, settings: &Settings) -> StandIn {
+    pub(super) fn stand_in(&self, name: &str, settings: &PlanSettings) -> StandIn {
         let idle = self.hidden.is_none()
             || !self.keyring.lookup(name).is_empty()
             || !from_config(&settings.docker_config, name).is_empty();
@@ -150,10 +150,10 @@ impl PullSecrets {
     }
 
     /// Why a kubelet built with an older Go may hold more for a repository, as a clause.
-    pub(super) fn formerly(&self, name: &str, settings: &Settings) -> Option<String> {
+    pub(super) fn matched_with_older_go(&self, name: &str, settings: &PlanSettings) -> Option<String> {
         let config = &settings.docker_config;
-        let of_config = || keyring_of(config).formerly(name).cloned();
-        let entry = self.keyring.formerly(name).cloned().or_else(of_config)?;
+        let of_config = || keyring_of(config).matched_with_older_go(name).cloned();
+        let entry = self.keyring.matched_with_older_go(name).cloned().or_else(of_config)?;
         Some(format!(
             "a kubelet built with a Go before 1.24.8 or 1.25.2 takes the key \"{}\" in {} for a pattern that matches, and later ones skip it",
             escape(&entry.key),
@@ -168,7 +168,12 @@ impl PullSecrets {
 
     /// What is offered for a repository, in the kubelet's order (pod, node's docker config, plugins; pull-semantics 4.5), and what is
     /// to be said about the secrets if that fails.
-    pub(super) fn offers(&self, wanted: &Wanted, settings: &Settings, node: Option<&Provided>) -> Offered {
+    pub(super) fn offers(
+        &self,
+        wanted: &WantedCredentials,
+        settings: &PlanSettings,
+        node: Option<&Provided>,
+    ) -> OfferedCredentials {
         let name = wanted.name.as_str();
         let mut offers = self.own(name);
         let mut notes = self.notes.clone();
@@ -188,7 +193,7 @@ impl PullSecrets {
         let empty = offers.iter().filter(|offer| offer.credential.is_anonymous());
         let mut named = HashSet::new();
         for offer in empty.filter(|_| offers.iter().all(|offer| offer.credential.is_anonymous())) {
-            if let Some(Source::Secret(name)) = &offer.source
+            if let Some(CredentialSource::Secret(name)) = &offer.source
                 && named.insert(name)
             {
                 notes.push(SecretNote::Empty {
@@ -221,7 +226,7 @@ impl PullSecrets {
                 why.push_str(failed);
             }
         }
-        Offered {
+        OfferedCredentials {
             offers,
             notes,
             hidden,
@@ -232,7 +237,7 @@ impl PullSecrets {
 
 /// The credentials that are tried for one repository, and what to say if that fails.
 #[derive(Debug, Clone)]
-pub(super) struct Offered {
+pub(super) struct OfferedCredentials {
     /// In order.
     pub(super) offers: Vec<Offer>,
     /// About the pull secrets.
@@ -255,12 +260,12 @@ fn where_it_is(place: &PasswordLocation) -> String {
 }
 
 /// A source, as a phrase.
-pub(super) fn whose(source: &Source) -> String {
+pub(super) fn whose(source: &CredentialSource) -> String {
     match source {
-        Source::Secret(name) => format!("secret \"{}\"", escape(name)),
-        Source::DockerConfig => "the docker config".to_owned(),
-        Source::K3s => Source::K3s.to_string(),
-        Source::Provider(name) => format!("credential provider \"{}\"", escape(name)),
+        CredentialSource::Secret(name) => format!("secret \"{}\"", escape(name)),
+        CredentialSource::DockerConfig => "the docker config".to_owned(),
+        CredentialSource::K3s => CredentialSource::K3s.to_string(),
+        CredentialSource::Provider(name) => format!("credential provider \"{}\"", escape(name)),
     }
 }
 
@@ -273,7 +278,7 @@ fn from_config(entries: &[(String, Credential)], name: &str) -> Vec<Offer> {
 
 fn keyring_of(config: &[(String, Credential)]) -> Keyring {
     let mut keyring = Keyring::default();
-    keyring.add(&Source::DockerConfig, config);
+    keyring.add(&CredentialSource::DockerConfig, config);
     keyring
 }
 
@@ -281,7 +286,7 @@ fn keyring_of(config: &[(String, Credential)]) -> Keyring {
 fn from_plugins(plugins: &[(String, Entries)], name: &str) -> Vec<Offer> {
     let mut keyring = Keyring::default();
     for (plugin, entries) in plugins {
-        keyring.add(&Source::Provider(plugin.clone()), entries);
+        keyring.add(&CredentialSource::Provider(plugin.clone()), entries);
     }
     keyring.lookup(name).into_iter().map(offer).collect()
 }
@@ -289,7 +294,7 @@ fn from_plugins(plugins: &[(String, Entries)], name: &str) -> Vec<Offer> {
 fn from_helper(credential: &Credential) -> Offer {
     Offer {
         credential: credential.clone(),
-        source: Some(Source::DockerConfig),
+        source: Some(CredentialSource::DockerConfig),
         sent: Sent::default(),
     }
 }

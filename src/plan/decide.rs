@@ -8,11 +8,11 @@ use crate::policy::{FindingsByPolicy, Raised, first_an_image, offer_digest};
 use crate::runtime::Setup;
 use crate::runtime::kubelet::{Attempt, Attempts};
 use crate::verdict::Judgement;
-use crate::verdict::answer::Remark;
-use crate::verdict::case::{Case, Naming, SecretNote, Tried};
 use crate::verdict::cause::Property;
+use crate::verdict::image_case::{ImageCase, LabelledAttempt, Naming, SecretNote};
 use crate::verdict::judge::judge;
 use crate::verdict::platforms::Audience;
+use crate::verdict::review_result::Remark;
 use crate::verdict::size::{Bytes, Limit};
 use crate::verdict::{Cause, Decision, Finding, Outlook, Verdict};
 use crate::workload::pod::PodKind;
@@ -32,7 +32,7 @@ pub fn decide<A: Borrow<Attempts>>(plan: &mut Plan<'_>, outcomes: &[A]) -> Vec<J
             let raised = std::mem::take(&mut planned.raised);
             let judgement = match &mut planned.next {
                 Next::Settled(findings) => Judgement::from_findings(std::mem::take(findings)),
-                Next::PassedOver | Next::Later | Next::Ask { .. } => judged(namespace, planned, outcomes, &Instead::default()),
+                Next::Skipped | Next::Later | Next::Ask { .. } => judged(namespace, planned, outcomes, &Instead::default()),
             };
             let own = own(namespace, planned, outcomes, &judgement);
             ruled(planned, judgement, raised, own)
@@ -57,7 +57,7 @@ struct Own {
 
 fn own(namespace: &str, planned: &Planned<'_>, outcomes: &[&Attempts], judgement: &Judgement) -> Own {
     let mut own = Own::default();
-    let Next::Ask { case, .. } = &planned.next else {
+    let Next::Ask { known, .. } = &planned.next else {
         return own;
     };
     let scheduling = &planned.template.needs.scheduling;
@@ -69,7 +69,7 @@ fn own(namespace: &str, planned: &Planned<'_>, outcomes: &[&Attempts], judgement
         let instead = Instead {
             audience: demand
                 .platforms
-                .map(|platforms| of_policy(scheduling, &platforms, &case.audience)),
+                .map(|platforms| of_policy(scheduling, &platforms, &known.audience)),
             size_limit: demand.size_max.map(|bytes| Limit {
                 bytes: Bytes(bytes),
                 policy: Arc::clone(&demand.policy),
@@ -93,7 +93,7 @@ fn own(namespace: &str, planned: &Planned<'_>, outcomes: &[&Attempts], judgement
 /// What the registry and the facts say of an image that is not settled.
 fn judged(namespace: &str, planned: &Planned<'_>, outcomes: &[&Attempts], instead: &Instead) -> Judgement {
     match (&planned.next, &planned.reference) {
-        (Next::Ask { check, case }, Some(reference)) => {
+        (Next::Ask { check, known }, Some(reference)) => {
             let none = Attempts::default();
             let outcome = outcomes.get(*check).copied().unwrap_or(&none);
             let labels = |attempts: &[Attempt]| -> Vec<Option<String>> {
@@ -103,36 +103,36 @@ fn judged(namespace: &str, planned: &Planned<'_>, outcomes: &[&Attempts], instea
                 labels(&outcome.attempts),
                 outcome.others.iter().map(|(_, attempts)| labels(attempts)).collect(),
             );
-            let tried = tried(&outcome.attempts, &usual);
-            let others: Vec<(Setup, Vec<Tried<'_>>)> = outcome
+            let attempts = labelled(&outcome.attempts, &usual);
+            let others: Vec<(Setup, Vec<LabelledAttempt<'_>>)> = outcome
                 .others
                 .iter()
                 .zip(&others)
-                .map(|((setup, attempts), labels)| (*setup, self::tried(attempts, labels)))
+                .map(|((setup, attempts), labels)| (*setup, labelled(attempts, labels)))
                 .collect();
-            judge(&Case {
+            judge(&ImageCase {
                 reference,
                 namespace,
                 naming: naming(planned),
-                used_by: case.used_by,
-                audience: instead.audience.as_ref().unwrap_or(&case.audience),
-                context: &case.context,
-                secrets: &case.secrets,
-                tried: &tried,
+                used_by: known.used_by,
+                audience: instead.audience.as_ref().unwrap_or(&known.audience),
+                context: &known.context,
+                secrets: &known.secrets,
+                attempts: &attempts,
                 others: &others,
                 settings: &outcome.settings,
-                malformed_secret: case.malformed_secret.as_ref(),
-                size_limit: instead.size_limit.as_ref().or(case.size_limit.as_ref()),
+                malformed_secret: known.malformed_secret.as_ref(),
+                size_limit: instead.size_limit.as_ref().or(known.size_limit.as_ref()),
             })
         }
         (Next::Later, _) => Judgement::not_judged(),
-        (Next::PassedOver | Next::Settled(_) | Next::Ask { .. }, _) => Judgement::allowed(),
+        (Next::Skipped | Next::Settled(_) | Next::Ask { .. }, _) => Judgement::allowed(),
     }
 }
 
-fn tried<'a>(attempts: &'a [Attempt], labels: &'a [Option<String>]) -> Vec<Tried<'a>> {
+fn labelled<'a>(attempts: &'a [Attempt], labels: &'a [Option<String>]) -> Vec<LabelledAttempt<'a>> {
     let with = attempts.iter().zip(labels);
-    with.map(|(attempt, label)| Tried {
+    with.map(|(attempt, label)| LabelledAttempt {
         with: label.as_deref(),
         result: &attempt.result,
     })
@@ -239,14 +239,14 @@ pub fn denied(plan: &Plan<'_>, judgements: &[Judgement]) -> BTreeSet<usize> {
                 .any(|(finding, decision)| decision.verdict == Verdict::Deny && rests(finding))
                 .then_some(*check)
         }
-        Next::PassedOver | Next::Later | Next::Settled(_) => None,
+        Next::Skipped | Next::Later | Next::Settled(_) => None,
     });
     denied.collect()
 }
 
 fn lacks_a_secret(next: &Next) -> bool {
     match next {
-        Next::Ask { case, .. } => case.secrets.iter().any(|note| matches!(note, SecretNote::Missing { .. })),
-        Next::PassedOver | Next::Later | Next::Settled(_) => false,
+        Next::Ask { known, .. } => known.secrets.iter().any(|note| matches!(note, SecretNote::Missing { .. })),
+        Next::Skipped | Next::Later | Next::Settled(_) => false,
     }
 }

@@ -1,6 +1,6 @@
 //! Nodes that share the images they hold with each other: the embedded registry of k3s and RKE2.
 
-use super::Settings;
+use super::PlanSettings;
 use super::audience::pool_of;
 use crate::image::Reference;
 use crate::runtime::Pool;
@@ -23,7 +23,7 @@ pub(super) struct Peers<'a> {
 }
 
 impl<'a> Peers<'a> {
-    pub(super) fn of(candidates: &Candidates<'_>, nodes: &'a [Node], settings: &Settings) -> Self {
+    pub(super) fn of(candidates: &Candidates<'_>, nodes: &'a [Node], settings: &PlanSettings) -> Self {
         let all = || candidates.tolerated.iter().chain(&candidates.tainted);
         let mut pools: BTreeMap<Pool, bool> = all()
             .filter(|node| takes_part(node))
@@ -46,7 +46,7 @@ impl<'a> Peers<'a> {
     }
 
     /// The pools whose candidate nodes ask only each other for an image, whatever its registry would answer.
-    pub(super) fn only(&self, reference: &Reference, settings: &Settings) -> Arc<[Pool]> {
+    pub(super) fn only(&self, reference: &Reference, settings: &PlanSettings) -> Arc<[Pool]> {
         let only = |pool: &Pool| {
             let shared = settings.shared.get(pool);
             shared.is_some_and(|shared| shared.has_only_peers(reference.registry()))
@@ -56,7 +56,7 @@ impl<'a> Peers<'a> {
     }
 
     /// Whether one of them has an image. Where no `registries.yaml` says which registries are shared, all may be.
-    pub(super) fn have(&self, reference: &Reference, settings: &Settings) -> soften::Peers {
+    pub(super) fn have(&self, reference: &Reference, settings: &PlanSettings) -> soften::Peers {
         let shared = |pool: &Pool| {
             settings
                 .shared

@@ -2,12 +2,12 @@
 
 use super::Check;
 use super::audience::{self, Holders};
-use super::credentials::{Offered, PullSecrets};
+use super::credentials::{OfferedCredentials, PullSecrets};
 use super::peers::Peers;
-use super::{Admission, AlwaysPull, Known, Next, Plan, Settings, names, settled, written};
+use super::{Admission, AlwaysPull, BeforeAnswer, Next, Plan, PlanSettings, names, settled, written};
 use crate::cluster::{Facts, Visible};
-use crate::credentials::node::{NodeCredentials, Wanted};
-use crate::credentials::{Fingerprint, Source};
+use crate::credentials::node::{NodeCredentials, WantedCredentials};
+use crate::credentials::{CredentialSource, Fingerprint};
 use crate::image::{Platform, Reference, ReferenceError, elsewhere, rewrite};
 use crate::limits;
 use crate::policy::Matching;
@@ -18,9 +18,9 @@ use crate::runtime::kubelet::Sent;
 use crate::runtime::request::Agents;
 use crate::runtime::{Pool, Puller, Runtime};
 use crate::verdict::Finding;
-use crate::verdict::answer::Remark;
 use crate::verdict::platforms::pullers;
 use crate::verdict::platforms::{Audience, Use};
+use crate::verdict::review_result::Remark;
 use crate::verdict::size::Limit;
 use crate::verdict::soften::{Context, Owner, Presence, PresenceRule, Verification};
 use crate::workload::pod::{Parameters, PodKind};
@@ -36,7 +36,7 @@ use std::sync::Arc;
 type Question = (
     Reference,
     Option<Arc<str>>,
-    Vec<(Option<Source>, Fingerprint, Sent)>,
+    Vec<(Option<CredentialSource>, Fingerprint, Sent)>,
     Depth,
     Arc<[Puller]>,
     Arc<[Pool]>,
@@ -64,7 +64,7 @@ pub(super) struct Pod<'a> {
     template: &'a Template,
     object: &'a ObjectId,
     facts: &'a Facts,
-    settings: &'a Settings,
+    settings: &'a PlanSettings,
     node: &'a NodeCredentials,
     audience: Arc<Audience>,
     /// Audiences that policies ask for instead.
@@ -76,7 +76,7 @@ pub(super) struct Pod<'a> {
     /// As whom they ask.
     agents: Agents,
     /// The credentials offered to each repository, by name. Computed once, because an object may use one repository many times.
-    offered: RefCell<HashMap<String, Offered>>,
+    offered: RefCell<HashMap<String, OfferedCredentials>>,
     /// Those of the last audience.
     pullers: RefCell<Option<Pulling>>,
     pull_secrets: PullSecrets,
@@ -130,7 +130,7 @@ impl<'a> Pod<'a> {
         template: &'a Template,
         object: &'a ObjectId,
         facts: &'a Facts,
-        settings: &'a Settings,
+        settings: &'a PlanSettings,
         node: &'a NodeCredentials,
         owner: Owner,
     ) -> Self {
@@ -385,7 +385,8 @@ impl<'a> Pod<'a> {
         }
         let name = reference.name();
         let patterns = &self.settings.node_credentials;
-        let node_credentials = patterns.cover(&name) || self.holders.may_read_classes() && patterns.covered(&name);
+        let node_credentials =
+            patterns.matches(&name) || self.holders.may_read_classes() && patterns.matches_only_with_older_go(&name);
         let presence = match policy {
             PullPolicy::Always | PullPolicy::Never => Presence::Nowhere,
             PullPolicy::IfNotPresent if !rewritten && Reference::is_image_id(written(image, remark)) => Presence::ById,
@@ -417,15 +418,15 @@ impl<'a> Pod<'a> {
             None if asked.repositories >= limits::LOOK_UPS_PER_OBJECT => return too_many(),
             None => {
                 asked.repositories += 1;
-                let wanted = Wanted {
+                let wanted = WantedCredentials {
                     registry: reference.domain().to_owned(),
                     stand_in: self.pull_secrets.stand_in(&name, self.settings),
                     name,
                 };
                 let mut offered = self.pull_secrets.offers(&wanted, self.settings, self.node.get(&wanted));
                 if self.holders.may_read_classes() {
-                    let formerly = || self.pull_secrets.formerly(&wanted.name, self.settings);
-                    offered.hidden = offered.hidden.or_else(formerly);
+                    let with_older_go = || self.pull_secrets.matched_with_older_go(&wanted.name, self.settings);
+                    offered.hidden = offered.hidden.or_else(with_older_go);
                 }
                 for offer in offered.offers.iter_mut().filter(|offer| !offer.credential.is_text()) {
                     offer.sent = self.holders.send_what_is_no_text();
@@ -435,7 +436,7 @@ impl<'a> Pod<'a> {
                 offered
             }
         };
-        let Offered {
+        let OfferedCredentials {
             offers: credentials,
             notes: secrets,
             hidden,
@@ -505,7 +506,7 @@ impl<'a> Pod<'a> {
             Role::Init | Role::Container | Role::Ephemeral => Use::Container,
             Role::Volume | Role::UnmountedVolume => Use::Volume,
         };
-        let known = Known {
+        let known = BeforeAnswer {
             context,
             secrets,
             audience,
@@ -515,7 +516,7 @@ impl<'a> Pod<'a> {
         };
         Next::Ask {
             check,
-            case: Box::new(known),
+            known: Box::new(known),
         }
     }
 }

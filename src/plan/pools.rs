@@ -1,6 +1,6 @@
 //! Node pools: which of them the pods of a template may land on when no node is known, and what looks wrong with the pools.
 
-use super::{Runtimes, Settings};
+use super::{PlanSettings, Runtimes};
 use crate::image::escape;
 use crate::runtime::{Pool, Runtime};
 use crate::workload::Node;
@@ -48,7 +48,7 @@ impl Kind {
 
 /// What the pods of a template may be pulled by where no node is known: each pool that their node selector does not rule out, and nodes of
 /// no pool.
-pub(super) fn stand_ins(scheduling: &Scheduling, settings: &Settings) -> Vec<(Vec<Runtime>, Pool)> {
+pub(super) fn stand_ins(scheduling: &Scheduling, settings: &PlanSettings) -> Vec<(Vec<Runtime>, Pool)> {
     let mut setups = Vec::new();
     for (at, pool) in (1..).zip(settings.pools.iter()) {
         let fit = pool.selector.fit(&scheduling.node_selector);
@@ -98,14 +98,14 @@ pub struct Oddities {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Oddity {
     /// What it is about, which stays the same while nodes come and go.
-    pub about: About,
+    pub about: OddPools,
     /// A sentence.
     pub text: String,
 }
 
 /// Of which pools something is odd, by their names.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum About {
+pub enum OddPools {
     /// One that selects no node.
     Empty(Arc<str>),
     /// The one that counts, and one that selects the same nodes.
@@ -139,14 +139,14 @@ impl Oddities {
         for (_, pool) in pools.iter().enumerate().filter(|(at, _)| !selected.contains(at)) {
             let (name, selector, many) = (escape(&pool.name), escape(&pool.selector.to_string()), nodes.len());
             let text = format!("node pool \"{name}\": its selector ({selector}) selects none of {many} nodes");
-            let about = About::Empty(Arc::clone(&pool.name));
+            let about = OddPools::Empty(Arc::clone(&pool.name));
             odd.all.push(Oddity { about, text });
         }
         for ((first, at), (count, example)) in claims {
             let (Some(first), Some(other)) = (pools.get(first), pools.get(at)) else {
                 continue;
             };
-            let about = About::Both(Arc::clone(&first.name), Arc::clone(&other.name));
+            let about = OddPools::Both(Arc::clone(&first.name), Arc::clone(&other.name));
             let (first, other, example) = (escape(&first.name), escape(&other.name), escape(example));
             let which = match count {
                 1 => format!("node \"{example}\" is"),
@@ -173,7 +173,7 @@ impl Oddities {
                 odd.empty += 1;
                 let (name, other) = (escape(&pool.name), escape(&before.name));
                 odd.all.push(Oddity {
-                    about: About::Empty(Arc::clone(&pool.name)),
+                    about: OddPools::Empty(Arc::clone(&pool.name)),
                     text: format!(
                         "node pool \"{name}\" can have no node: \"{other}\", which stands before it, selects all of them"
                     ),

@@ -5,7 +5,7 @@ use crate::cluster::Facts;
 use crate::credentials::ParseError;
 use crate::image::{Reference, ReferenceError, escape, escape_as_go, mask_userinfo};
 use crate::limits;
-use crate::verdict::finding::{Finding, Kubelet, Proof};
+use crate::verdict::finding::{Finding, FindingEvidence, Kubelet};
 use crate::verdict::soften::{Context, Presence, PresenceRule, soften};
 use crate::verdict::{Cause, Outlook};
 use crate::workload::StreamTag;
@@ -79,7 +79,7 @@ pub(super) fn invalid_name(image: &ImageUse, pod: PodKind, error: &ReferenceErro
         message: format!("{message}{notes}"),
         fix,
         kubelet: Some(kubelet),
-        evidence: Proof::default(),
+        evidence: FindingEvidence::default(),
         suggestions,
     }
 }
@@ -95,7 +95,7 @@ pub(super) fn filled_in(tag: &StreamTag) -> Finding {
         ),
         fix: "check it together with its ImageStream, with its status (oc get imagestream -o yaml)".to_owned(),
         kubelet: None,
-        evidence: Proof::default(),
+        evidence: FindingEvidence::default(),
         suggestions: Vec::new(),
     }
 }
@@ -138,7 +138,7 @@ pub(super) fn image_id(image: &ImageUse, policy: PullPolicy, context: &Context) 
                 message: "ErrImagePull".to_owned(),
             },
         }),
-        evidence: Proof::default(),
+        evidence: FindingEvidence::default(),
         suggestions: Vec::new(),
     }
 }
@@ -177,7 +177,7 @@ pub(super) fn never_pulled(image: &str, reference: &Reference, holders: &Holders
                 escape(&mask_userinfo(image))
             ),
         }),
-        evidence: Proof::default(),
+        evidence: FindingEvidence::default(),
         suggestions: Vec::new(),
     })
 }
@@ -193,9 +193,9 @@ pub(super) fn one_too_many(reference: &Reference) -> Finding {
         ),
         fix: "split the object, or check its images with `pullgate check --image`".to_owned(),
         kubelet: None,
-        evidence: Proof {
+        evidence: FindingEvidence {
             host: Some(reference.registry().to_owned()),
-            ..Proof::default()
+            ..FindingEvidence::default()
         },
         suggestions: Vec::new(),
     }
@@ -231,7 +231,7 @@ pub(super) fn malformed_secret(secret: &str, error: &ParseError, namespace: &str
             reason,
             message: escape(&error.text),
         }),
-        evidence: Proof::default(),
+        evidence: FindingEvidence::default(),
         suggestions: Vec::new(),
     }
 }

@@ -25,14 +25,14 @@ mod volumes;
 const GOOD: &str = r#"{"auths": {"reg.example": {"auth": "dTpw"}}}"#;
 
 /// The plan of an object without policies, and without any credential that must be got from a plugin or helper.
-fn plan<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings) -> Plan<'a> {
+fn plan<'a>(workload: &'a Workload, facts: &Facts, settings: &PlanSettings) -> Plan<'a> {
     super::plan(workload, facts, settings, &NodeCredentials::default(), &Matching::none())
 }
 
-fn settings() -> Settings {
-    Settings {
+fn settings() -> PlanSettings {
+    PlanSettings {
         node_credentials: ["*.azurecr.io"].iter().collect(),
-        ..Settings::bare(Admission::HasRun)
+        ..PlanSettings::bare(Admission::HasRun)
     }
 }
 
@@ -125,7 +125,7 @@ fn index(archs: &[&str]) -> Content {
 }
 
 /// Every check gets the same answer, once per credential (or once anonymously).
-fn judge_with(object: &Value, facts: &Facts, settings: &Settings, answer: &Result<ImageFacts, Failure>) -> Vec<Judgement> {
+fn judge_with(object: &Value, facts: &Facts, settings: &PlanSettings, answer: &Result<ImageFacts, Failure>) -> Vec<Judgement> {
     let workload = extract(object, None, "ns", &Kinds::default()).expect("an object with images");
     let mut plan = plan(&workload, facts, settings);
     let outcomes: Vec<Attempts> = plan
@@ -426,11 +426,11 @@ fn service_accounts_count_for_templates_only_once_admission_has_run() {
     facts
         .service_accounts
         .insert("default".to_owned(), Visible::Seen(Some(account)));
-    let offers = |object: &Value, settings: &Settings| {
+    let offers = |object: &Value, settings: &PlanSettings| {
         let workload = extract(object, None, "ns", &Kinds::default()).unwrap();
         plan(&workload, &facts, settings).checks[0].credentials.len()
     };
-    let still_to_come = Settings {
+    let still_to_come = PlanSettings {
         admission: Admission::StillToCome,
         ..settings()
     };
@@ -490,7 +490,7 @@ fn a_users_login_stands_in_and_an_anonymous_attempt_follows() {
     let mut facts = absent(facts(), "regcred");
     facts.complete = false;
     let credential = crate::credentials::parse_docker_config(GOOD.as_bytes()).unwrap();
-    let settings = Settings {
+    let settings = PlanSettings {
         stand_in: Arc::new(credential),
         ..settings()
     };
@@ -559,7 +559,7 @@ fn node_credentials_that_only_older_kubelets_match_soften_where_one_may_be() {
         let mut facts = facts();
         let kubelet = kubelet.to_owned();
         facts.nodes = Arc::new(vec![Node { kubelet, ..like.clone() }]);
-        let settings = Settings {
+        let settings = PlanSettings {
             node_credentials: ["reg[67].example"].iter().collect(),
             ..settings()
         };
@@ -668,7 +668,7 @@ fn platforms() {
         "a guess denies nothing"
     );
     assert_eq!(outlook(&amd, &[("n1", "amd64")], &[]), (Outlook::WillFail, mismatch));
-    let configured = Settings {
+    let configured = PlanSettings {
         platforms: Platforms::Default(vec![platform("amd64")]),
         ..settings()
     };

@@ -11,7 +11,7 @@ use super::selector::{Alphabet, Glob, Selector};
 use super::{Circumstances, Matching, Problem, Requester, Subject};
 use crate::image::{Pattern, Platform, Reference, escape};
 use crate::verdict::cause::Property;
-use crate::verdict::decision::Words;
+use crate::verdict::decision::PolicyMessage;
 use crate::verdict::{Cause, Outlook, Verdict};
 use crate::workload::Kinds;
 use jiff::Timestamp;
@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 /// Where a policy was read from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Origin {
+pub enum PolicyLocation {
     /// A file, as shown to people: `policies/production.yaml:1`.
     File(String),
     /// The cluster.
@@ -34,7 +34,7 @@ pub struct Policy {
     /// `metadata.name`.
     pub name: Arc<str>,
     /// Where it was read from.
-    pub origin: Origin,
+    pub location: PolicyLocation,
     pub(super) mode: Mode,
     pub(super) namespaces: Option<Vec<Glob>>,
     pub(super) selector: Option<Selector>,
@@ -49,7 +49,7 @@ pub struct Policy {
     pub(super) enforce_from: Option<Timestamp>,
     pub(super) exemptions: Vec<Exemption>,
     /// What its author says to users.
-    pub(super) words: Option<Arc<Words>>,
+    pub(super) policy_message: Option<Arc<PolicyMessage>>,
 }
 
 /// Days until something changes.
@@ -101,12 +101,12 @@ impl Actions {
 
 impl Policy {
     /// Checks and compiles a policy; the error lists everything that is wrong with it. Policies may name the kinds known without settings.
-    pub fn compile(object: &Value, origin: Origin) -> Result<Self, Vec<Problem>> {
-        Self::compile_with(object, origin, built_in_kinds())
+    pub fn compile(object: &Value, location: PolicyLocation) -> Result<Self, Vec<Problem>> {
+        Self::compile_with(object, location, built_in_kinds())
     }
 
     /// The same with the `kinds` of the settings, which a policy may name.
-    pub fn compile_with(object: &Value, origin: Origin, kinds: &Kinds) -> Result<Self, Vec<Problem>> {
+    pub fn compile_with(object: &Value, location: PolicyLocation, kinds: &Kinds) -> Result<Self, Vec<Problem>> {
         let kind = object.get("kind").and_then(Value::as_str);
         if kind.is_some_and(|kind| kind != KIND) {
             // For another kind, no other problem matters.
@@ -124,7 +124,7 @@ impl Policy {
         let spec = sound.get("spec").cloned();
         let spec = spec.unwrap_or_else(|| Value::Object(serde_json::Map::new()));
         let policy = match serde_json::from_value::<ImagePolicySpec>(spec) {
-            Ok(spec) => Reading { problems: Vec::new() }.policy(&name_of(object), origin, &spec, kinds),
+            Ok(spec) => Reading { problems: Vec::new() }.policy(&name_of(object), location, &spec, kinds),
             Err(_) if !problems.is_empty() => return Err(problems),
             Err(error) => Err(vec![Problem::at("spec", error.to_string())]),
         };
@@ -303,7 +303,13 @@ struct Reading {
 }
 
 impl Reading {
-    fn policy(mut self, name: &str, origin: Origin, spec: &ImagePolicySpec, kinds: &Kinds) -> Result<Policy, Vec<Problem>> {
+    fn policy(
+        mut self,
+        name: &str,
+        location: PolicyLocation,
+        spec: &ImagePolicySpec,
+        kinds: &Kinds,
+    ) -> Result<Policy, Vec<Problem>> {
         // Destructured, so that a new field cannot be forgotten.
         let ImagePolicySpec {
             matches,
@@ -344,7 +350,7 @@ impl Reading {
         }
         let policy = Policy {
             name: Arc::from(name),
-            origin,
+            location,
             mode: *mode,
             namespaces: matches
                 .namespaces
@@ -380,7 +386,7 @@ impl Reading {
             actions: Actions::compile(actions),
             enforce_from,
             exemptions,
-            words: self.words(message.as_deref(), link.as_deref()),
+            policy_message: self.policy_message(message.as_deref(), link.as_deref()),
         };
         if self.problems.is_empty() {
             Ok(policy)
@@ -463,7 +469,7 @@ impl Reading {
         read.map_err(|why| self.problems.push(Problem::at(path, why))).ok()
     }
 
-    fn words(&mut self, message: Option<&str>, link: Option<&str>) -> Option<Arc<Words>> {
+    fn policy_message(&mut self, message: Option<&str>, link: Option<&str>) -> Option<Arc<PolicyMessage>> {
         let link = link.and_then(|text| match is_link(text) {
             Ok(()) => Some(text.to_owned()),
             Err(why) => {
@@ -472,7 +478,7 @@ impl Reading {
             }
         });
         let message = message.map(one_line).filter(|message| !message.is_empty());
-        (message.is_some() || link.is_some()).then(|| Arc::new(Words { message, link }))
+        (message.is_some() || link.is_some()).then(|| Arc::new(PolicyMessage { message, link }))
     }
 
     fn each<T>(&mut self, list: &[String], path: &str, read: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
@@ -560,14 +566,14 @@ impl Policies {
     /// Names are unique within one source only. If a file and the cluster use the same name, the cluster's policy is called
     /// `NAME (in the cluster)`, so that one does not vote for the other.
     pub fn new(mut policies: Vec<Arc<Policy>>) -> Self {
-        policies.sort_by(|a, b| (&a.name, &a.origin).cmp(&(&b.name, &b.origin)));
+        policies.sort_by(|a, b| (&a.name, &a.location).cmp(&(&b.name, &b.location)));
         let taken: BTreeSet<Arc<str>> = policies
             .iter()
-            .filter(|policy| policy.origin != Origin::Cluster)
+            .filter(|policy| policy.location != PolicyLocation::Cluster)
             .map(|policy| Arc::clone(&policy.name))
             .collect();
         for policy in &mut policies {
-            if policy.origin == Origin::Cluster && taken.contains(&policy.name) {
+            if policy.location == PolicyLocation::Cluster && taken.contains(&policy.name) {
                 let name = format!("{} (in the cluster)", policy.name);
                 Arc::make_mut(policy).name = Arc::from(name);
             }

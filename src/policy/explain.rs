@@ -4,10 +4,10 @@ use super::applies::{Certainty, applies, doubt};
 use super::dates;
 use super::exemptions::{self, Used};
 use super::names::{components, held};
-use super::{Circumstances, Origin, Policies, Policy, Requester, Subject};
+use super::{Circumstances, Policies, Policy, PolicyLocation, Requester, Subject};
 use crate::image::{Reference, escape, mask_userinfo};
-use crate::verdict::decision::{Decision, Voice};
-use crate::verdict::finding::Proof;
+use crate::verdict::decision::{Decision, Told};
+use crate::verdict::finding::FindingEvidence;
 use crate::verdict::{Cause, Finding, Outlook, Verdict};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -77,7 +77,7 @@ pub struct Explained {
     /// Its exemptions that have an end or a reason.
     pub exemptions: Vec<ExemptionShown>,
     /// Whether it applies to the image.
-    pub about: About,
+    pub about: Applies,
     /// Why it does not, or may not; empty otherwise.
     pub why: String,
     /// What its name rules say; empty if it does not apply.
@@ -87,7 +87,7 @@ pub struct Explained {
 /// Whether a policy applies to an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum About {
+pub enum Applies {
     /// It applies.
     Yes,
     /// It depends on labels that are not known.
@@ -153,7 +153,7 @@ impl From<Decision> for Done {
         Self {
             verdict: decision.verdict.name(),
             policy: decision.policy.as_deref().map(str::to_owned),
-            told: decision.voice == Voice::Spoken && decision.verdict != Verdict::Allow,
+            told: decision.told == Told::Yes && decision.verdict != Verdict::Allow,
             enforced: decision.enforced.name(),
         }
     }
@@ -210,7 +210,7 @@ pub fn explain(
         digest: reference.digest().map(ToString::to_string),
         namespace: subject.namespace.to_owned(),
         kind: subject.kinds.join(" or "),
-        mode: matching.gate().name(),
+        mode: matching.settings_mode().name(),
         policies: policies
             .iter()
             .map(|policy| explained(policy, reference, subject, requester, circumstances.now))
@@ -227,7 +227,7 @@ fn explained(policy: &Policy, reference: &Reference, subject: &Subject<'_>, requ
         .into_iter()
         .chain(image);
     let (about, why) = match applies(policy, subject) {
-        Err(why) => (About::No, why),
+        Err(why) => (Applies::No, why),
         Ok(certainty) => match (used.max_by_key(Used::end), certainty) {
             (Some(used), _) if used.ending(now).is_none() => {
                 let ends = if used.until.is_none() && used.reason.is_none() {
@@ -235,15 +235,15 @@ fn explained(policy: &Policy, reference: &Reference, subject: &Subject<'_>, requ
                 } else {
                     format!("; it {}", used.ends(now))
                 };
-                (About::Exempt, used.why + &ends)
+                (Applies::Exempt, used.why + &ends)
             }
-            (None, Certainty::Certain) => (About::Yes, String::new()),
+            (None, Certainty::Certain) => (Applies::Yes, String::new()),
             (Some(used), Certainty::Certain) => (
-                About::Yes,
+                Applies::Yes,
                 format!("{}, but that {}: it warns until then", used.why, used.ends(now)),
             ),
             (Some(_) | None, Certainty::Uncertain) => (
-                About::Perhaps,
+                Applies::Perhaps,
                 format!("not known, since {}; it can warn, but not deny", doubt(policy, subject)),
             ),
         },
@@ -255,9 +255,9 @@ fn explained(policy: &Policy, reference: &Reference, subject: &Subject<'_>, requ
         .filter(|exemption| exemption.until.is_some() || exemption.reason.is_some());
     Explained {
         name: policy.name.to_string(),
-        origin: match &policy.origin {
-            Origin::File(place) => place.clone(),
-            Origin::Cluster => "the cluster".to_owned(),
+        origin: match &policy.location {
+            PolicyLocation::File(place) => place.clone(),
+            PolicyLocation::Cluster => "the cluster".to_owned(),
         },
         mode: policy.mode_at(now).name(),
         enforced_from: from.map(dates::written),
@@ -273,8 +273,8 @@ fn explained(policy: &Policy, reference: &Reference, subject: &Subject<'_>, requ
         about,
         why,
         rules: match about {
-            About::Yes | About::Perhaps => rules(policy, reference),
-            About::No | About::Exempt => Vec::new(),
+            Applies::Yes | Applies::Perhaps => rules(policy, reference),
+            Applies::No | Applies::Exempt => Vec::new(),
         },
     }
 }
@@ -342,7 +342,7 @@ fn finding(cause: Cause, outlook: Outlook) -> Finding {
         message: String::new(),
         fix: String::new(),
         kubelet: None,
-        evidence: Proof::default(),
+        evidence: FindingEvidence::default(),
         suggestions: Vec::new(),
     }
 }

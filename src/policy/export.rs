@@ -9,7 +9,7 @@
 
 mod kinds;
 
-use super::compiled::{Origin, Policy};
+use super::compiled::{Policy, PolicyLocation};
 use super::dates;
 use super::exempt_entry::Exemption;
 use super::model::Mode;
@@ -439,9 +439,9 @@ fn admission_policy(
         "kind": "ValidatingAdmissionPolicy",
         "metadata": {
             "name": name,
-            "annotations": {"pullgate.dev/exported-from": match &policy.origin {
-                Origin::File(_) => format!("the policy \"{}\" from a file", policy.name),
-                Origin::Cluster => format!("the ImagePolicy \"{}\"", policy.name),
+            "annotations": {"pullgate.dev/exported-from": match &policy.location {
+                PolicyLocation::File(_) => format!("the policy \"{}\" from a file", policy.name),
+                PolicyLocation::Cluster => format!("the ImagePolicy \"{}\"", policy.name),
             }},
         },
         "spec": {

@@ -182,12 +182,12 @@ pub(super) fn entry(path: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::{Origin, Policy};
+    use crate::policy::{Policy, PolicyLocation};
     use serde_json::{Value, json};
 
     fn problems(spec: &Value) -> Vec<String> {
         let object = json!({"apiVersion": "pullgate.dev/v1alpha1", "kind": "ImagePolicy", "metadata": {"name": "p"}, "spec": spec});
-        let problems = Policy::compile(&object, Origin::Cluster).unwrap_err();
+        let problems = Policy::compile(&object, PolicyLocation::Cluster).unwrap_err();
         problems.iter().map(ToString::to_string).collect()
     }
 

@@ -7,7 +7,7 @@ use super::dates;
 use super::exemptions::{self, Used};
 use super::model::Mode;
 use super::refusals::RULES;
-use super::votes::{Ballot, GateDefault, Vote, count};
+use super::votes::{Ballot, Fallback, Vote, count};
 use crate::image::Platform;
 use crate::verdict::decision::Decision;
 use crate::verdict::finding::Finding;
@@ -26,7 +26,7 @@ pub(super) struct Inner {
     /// Policies that would apply if an exemption did not remove them.
     pub(super) exempting: Vec<Arc<str>>,
     /// The settings' mode for the namespace.
-    pub(super) gate: Mode,
+    pub(super) settings_mode: Mode,
     pub(super) now: Timestamp,
     pub(super) rulings: OnceLock<Vec<[Decision; 3]>>,
 }
@@ -100,8 +100,8 @@ impl Matching {
     }
 
     /// The settings' mode for the namespace.
-    pub fn gate(&self) -> Mode {
-        self.0.gate
+    pub fn settings_mode(&self) -> Mode {
+        self.0.settings_mode
     }
 
     #[cfg(test)]
@@ -174,8 +174,8 @@ impl Matching {
             }
         }
         let default = match raised_by {
-            Some(_) => GateDefault::None,
-            None => GateDefault::Of(finding.outlook, self.0.gate),
+            Some(_) => Fallback::None,
+            None => Fallback::Of(finding.outlook, self.0.settings_mode),
         };
         count(&votes, default, Certainty::Certain)
     }
@@ -195,8 +195,8 @@ impl Matching {
 
     pub(super) fn weigh(&self, cause: Cause, outlook: Outlook, raised_by: Option<&str>) -> Decision {
         let default = match raised_by {
-            Some(_) => GateDefault::None,
-            None => GateDefault::Of(outlook, self.0.gate),
+            Some(_) => Fallback::None,
+            None => Fallback::Of(outlook, self.0.settings_mode),
         };
         count(&self.votes_on(cause, outlook, raised_by), default, self.doubtful(raised_by))
     }
@@ -211,7 +211,7 @@ impl Matching {
             .iter()
             .map(|matched| matched.vote(ballot(matched), now))
             .collect();
-        count(&votes, GateDefault::Of(outlook, self.0.gate), Certainty::Certain)
+        count(&votes, Fallback::Of(outlook, self.0.settings_mode), Certainty::Certain)
     }
 
     /// Whether a finding is certain: it is not if the policy that raised it may not apply.
@@ -286,11 +286,11 @@ impl Inner {
         self.matched.push(matched);
     }
 
-    pub(super) fn none(gate: Mode, now: Timestamp) -> Self {
+    pub(super) fn none(settings_mode: Mode, now: Timestamp) -> Self {
         Self {
             matched: Vec::new(),
             exempting: Vec::new(),
-            gate,
+            settings_mode,
             now,
             rulings: OnceLock::new(),
         }
@@ -305,7 +305,7 @@ impl Matched {
             ballot,
             certainty: self.certainty,
             from: self.from.map(|from| (from, dates::shown(from, now))),
-            words: self.policy.words.clone(),
+            policy_message: self.policy.policy_message.clone(),
         }
     }
 

@@ -110,7 +110,7 @@ impl Matching {
     }
 
     fn without(&self, exempt: &[(usize, usize)]) -> Self {
-        let mut inner = Inner::none(self.0.gate, self.0.now);
+        let mut inner = Inner::none(self.0.settings_mode, self.0.now);
         inner.exempting.clone_from(&self.0.exempting);
         for (at, one) in self.0.matched.iter().enumerate() {
             let used = exempt.iter().find(|(exempt, _)| *exempt == at);

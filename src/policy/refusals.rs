@@ -3,7 +3,7 @@
 use super::compiled::Policy;
 use super::names::{Refused, pinned};
 use crate::image::{Digest, Pattern, Reference, escape, mask_userinfo};
-use crate::verdict::finding::{Finding, Proof};
+use crate::verdict::finding::{Finding, FindingEvidence};
 use crate::verdict::{Cause, Outlook};
 
 /// The causes of name rules.
@@ -17,7 +17,7 @@ fn finding(cause: Cause, message: String, fix: String) -> Finding {
         fix,
         // No node is involved.
         kubelet: None,
-        evidence: Proof::default(),
+        evidence: FindingEvidence::default(),
         suggestions: Vec::new(),
     }
 }

@@ -217,12 +217,12 @@ fn kinds(policy: &Policy, notes: &mut Vec<Problem>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::Origin;
+    use crate::policy::PolicyLocation;
     use serde_json::json;
 
     fn notes(spec: &Value) -> Vec<String> {
         let object = json!({"apiVersion": "pullgate.dev/v1alpha1", "kind": "ImagePolicy", "metadata": {"name": "p"}, "spec": spec});
-        let policy = Policy::compile(&object, Origin::Cluster).unwrap_or_else(|problems| panic!("{spec}: {problems:?}"));
+        let policy = Policy::compile(&object, PolicyLocation::Cluster).unwrap_or_else(|problems| panic!("{spec}: {problems:?}"));
         remarks(&object, &policy).iter().map(ToString::to_string).collect()
     }
 

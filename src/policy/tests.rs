@@ -11,7 +11,7 @@ mod written;
 use super::*;
 use crate::image::Reference;
 use crate::verdict::decision::Decision;
-use crate::verdict::finding::Proof;
+use crate::verdict::finding::FindingEvidence;
 use crate::verdict::{Cause, Finding, Outlook, Verdict};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -21,12 +21,12 @@ fn object(name: &str, spec: &Value) -> Value {
 }
 
 fn policy(name: &str, spec: &Value) -> Arc<Policy> {
-    let compiled = Policy::compile(&object(name, spec), Origin::Cluster);
+    let compiled = Policy::compile(&object(name, spec), PolicyLocation::Cluster);
     Arc::new(compiled.unwrap_or_else(|problems| panic!("{name}: {problems:?}")))
 }
 
 fn problems(spec: &Value) -> Vec<String> {
-    let problems = Policy::compile(&object("p", spec), Origin::Cluster).expect_err("a problem");
+    let problems = Policy::compile(&object("p", spec), PolicyLocation::Cluster).expect_err("a problem");
     problems.iter().map(ToString::to_string).collect()
 }
 
@@ -37,7 +37,7 @@ fn finding(cause: Cause, outlook: Outlook) -> Finding {
         message: "what".to_owned(),
         fix: "fix".to_owned(),
         kubelet: None,
-        evidence: Proof::default(),
+        evidence: FindingEvidence::default(),
         suggestions: Vec::new(),
     }
 }

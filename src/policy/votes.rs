@@ -2,7 +2,7 @@
 
 use super::applies::Certainty;
 use super::model::Mode;
-use crate::verdict::decision::{Decision, Pending, Voice, Words};
+use crate::verdict::decision::{Decision, Pending, PolicyMessage, Told};
 use crate::verdict::{Outlook, Verdict};
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ pub struct Vote {
     /// When it will be enforced, if it only warns until then; and that date as shown to users.
     pub(super) from: Option<(Timestamp, String)>,
     /// What its author says to users.
-    pub(super) words: Option<Arc<Words>>,
+    pub(super) policy_message: Option<Arc<PolicyMessage>>,
 }
 
 /// What a policy says about a finding.
@@ -43,7 +43,7 @@ impl Ballot {
 
 /// Whether the finding would exist without policies.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum GateDefault {
+pub(super) enum Fallback {
     /// It would: the default of this outlook applies, in the settings' mode for the namespace.
     Of(Outlook, Mode),
     /// It would not: only a policy's rule raises it.
@@ -51,15 +51,15 @@ pub(super) enum GateDefault {
 }
 
 /// Counts the votes, in the order of the policies. `finding`: whether the policy that raised it certainly applies.
-pub(super) fn count(votes: &[Vote], default: GateDefault, finding: Certainty) -> Decision {
+pub(super) fn count(votes: &[Vote], default: Fallback, finding: Certainty) -> Decision {
     let severest = |certainty: Certainty| {
         let cast = votes.iter().filter(move |vote| vote.certainty == certainty);
         cast.filter_map(Vote::cast).max_by_key(|cast| (cast.verdict, cast.enforced))
     };
     let acted = |vote: &Vote| vote.certainty == Certainty::Certain && matches!(vote.ballot, Some(Ballot::Action(_)));
     let by_default = match default {
-        GateDefault::Of(outlook, mode) if !votes.iter().any(acted) => Some(by_default(outlook, mode)),
-        GateDefault::Of(..) | GateDefault::None => None,
+        Fallback::Of(outlook, mode) if !votes.iter().any(acted) => Some(by_default(outlook, mode)),
+        Fallback::Of(..) | Fallback::None => None,
     };
     let by_gate = by_default.is_some() && by_default_denies(default);
     let mut decision = match (severest(Certainty::Certain), by_default) {
@@ -69,11 +69,11 @@ pub(super) fn count(votes: &[Vote], default: GateDefault, finding: Certainty) ->
         // Without the policy that may not apply, there is no finding.
         (None, None) => Decision {
             verdict: Verdict::Allow,
-            voice: Voice::Silent,
+            told: Told::No,
             policy: None,
             enforced: Verdict::Allow,
             pending: None,
-            words: None,
+            policy_message: None,
         },
     };
     let enforced = votes.iter().filter_map(Vote::cast).map(|cast| cast.enforced).max();
@@ -95,8 +95,8 @@ pub(super) fn count(votes: &[Vote], default: GateDefault, finding: Certainty) ->
 }
 
 /// Whether the default would deny, if the settings' mode were not `Warn`.
-fn by_default_denies(default: GateDefault) -> bool {
-    matches!(default, GateDefault::Of(outlook, Mode::Warn) if outlook.default_verdict() == Verdict::Deny)
+fn by_default_denies(default: Fallback) -> bool {
+    matches!(default, Fallback::Of(outlook, Mode::Warn) if outlook.default_verdict() == Verdict::Deny)
 }
 
 /// Which policy will deny once it is enforced, and from when. Policies in Audit mode are not announced.
@@ -123,11 +123,11 @@ fn by_default(outlook: Outlook, mode: Mode) -> Decision {
     Decision {
         verdict: through(mode, verdict),
         // A finding that comes with Allow is a remark that the user reads (docs/decisions/0004).
-        voice: if mode == Mode::Audit { Voice::Silent } else { Voice::Spoken },
+        told: if mode == Mode::Audit { Told::No } else { Told::Yes },
         policy: None,
         enforced: verdict,
         pending: None,
-        words: None,
+        policy_message: None,
     }
 }
 
@@ -139,15 +139,11 @@ impl Vote {
         let verdict = through(self.mode.min(ceiling), wanted);
         Some(Decision {
             verdict,
-            voice: if verdict == Verdict::Allow {
-                Voice::Silent
-            } else {
-                Voice::Spoken
-            },
+            told: if verdict == Verdict::Allow { Told::No } else { Told::Yes },
             policy: Some(Arc::clone(&self.policy)),
             enforced: through(ceiling, wanted),
             pending: None,
-            words: self.words.clone().filter(|_| verdict != Verdict::Allow),
+            policy_message: self.policy_message.clone().filter(|_| verdict != Verdict::Allow),
         })
     }
 }

@@ -62,8 +62,8 @@ fn print(rest: &str) -> String {
     )
 }
 
-fn wanted(name: &str) -> Wanted {
-    Wanted {
+fn wanted(name: &str) -> WantedCredentials {
+    WantedCredentials {
         name: name.to_owned(),
         registry: name.split('/').next().unwrap().to_owned(),
         stand_in: StandIn::Wanted,
@@ -169,11 +169,11 @@ async fn questions_at_the_same_time_are_asked_once() {
     folder.script("p", &format!("sleep 0.3\n{}", print(r#""cacheKeyType": "Registry""#)));
     let providers = folder.providers(&plugin("p", "*.example", "1h", ""));
     let deadline = Instant::now() + Duration::from_mins(1);
-    let same: Vec<Wanted> = (0..50).map(|_| wanted("a.example/x")).collect();
+    let same: Vec<WantedCredentials> = (0..50).map(|_| wanted("a.example/x")).collect();
     let answers = providers.ask(same, deadline).await;
     assert_eq!((answers.len(), folder.runs()), (50, 1));
     // Many images of a registry that is not known yet: a few processes, not one for each.
-    let many: Vec<Wanted> = (0..50).map(|n| wanted(&format!("b.example/{n}"))).collect();
+    let many: Vec<WantedCredentials> = (0..50).map(|n| wanted(&format!("b.example/{n}"))).collect();
     let answers = providers.ask(many, deadline).await;
     assert!(answers.iter().all(|(_, provided)| provided.plugins.len() == 1));
     assert!((2..=5).contains(&folder.runs()), "{}", folder.runs());

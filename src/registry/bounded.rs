@@ -1,4 +1,4 @@
-//! A bounded memory of very many small things. A thing takes little more than itself: its key is kept as sixteen bytes, and it has no timer
+//! A bounded memory of very many small entries. An entry takes little more than itself: its key is kept as sixteen bytes, and it has no timer
 //! and no place in a list of its own. What has passed its time is swept out when room is needed, and once a minute; then what was not asked
 //! for since the last sweep.
 
@@ -12,32 +12,32 @@ use tokio::time::Instant;
 
 /// Parts with a lock each, where there is room for them.
 const PARTS: u64 = 16;
-/// What a part must hold: the largest things, several times.
+/// What a part must hold: the largest entries, several times.
 const LEAST: u64 = 1 << 20;
-/// How long things stay beyond their time at most, in seconds, while others are put in.
+/// How long entries stay beyond their time at most, in seconds, while others are put in.
 const SWEPT: u32 = 60;
 
-/// What a thing weighs beside its place, in bytes, roughly; the same whenever it is asked.
+/// What an entry weighs beside its slot, in bytes, roughly; the same whenever it is asked.
 pub(super) trait Weighs {
     /// In bytes.
     fn weight(&self) -> usize;
 }
 
-/// A key: 128 bits by two hashes with secret keys of this process (`SipHash`), so that nobody can look for two keys with one name.
+/// The hash of a key: 128 bits by two hashes with secret keys of this process (`SipHash`), so that nobody can look for two keys with one hash.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Name(u64, u64);
+pub(super) struct KeyHash(u64, u64);
 
-impl Hash for Name {
+impl Hash for KeyHash {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u64(self.0);
     }
 }
 
-/// A name is a hash already.
+/// For keys that are hashes already.
 #[derive(Default)]
-struct Itself(u64);
+struct IdentityHasher(u64);
 
-impl Hasher for Itself {
+impl Hasher for IdentityHasher {
     fn write(&mut self, _: &[u8]) {}
 
     fn write_u64(&mut self, hash: u64) {
@@ -70,14 +70,14 @@ pub(super) struct Bounded<V> {
 }
 
 struct Part<V> {
-    places: HashMap<Name, Place<V>, BuildHasherDefault<Itself>>,
+    slots: HashMap<KeyHash, Slot<V>, BuildHasherDefault<IdentityHasher>>,
     room: usize,
     weight: usize,
     /// When it is swept next, if room is not needed before.
     sweep: u32,
 }
 
-struct Place<V> {
+struct Slot<V> {
     value: V,
     /// In seconds since the beginning.
     until: u32,
@@ -86,13 +86,13 @@ struct Place<V> {
 }
 
 impl<V: Weighs> Bounded<V> {
-    /// `bytes` bounds what all things weigh together, with their places.
+    /// `bytes` bounds what all entries weigh together, with their slots.
     pub(super) fn new(bytes: u64) -> Self {
         let parts = (bytes / LEAST).clamp(1, PARTS);
         let room = usize::try_from(bytes / parts).unwrap_or(usize::MAX);
         let part = |_| {
             Mutex::new(Part {
-                places: HashMap::default(),
+                slots: HashMap::default(),
                 room,
                 weight: 0,
                 sweep: SWEPT,
@@ -105,31 +105,31 @@ impl<V: Weighs> Bounded<V> {
         }
     }
 
-    /// What a key is called here.
-    pub(super) fn name(&self, key: &impl Hash) -> Name {
+    /// The hash of a key, by which its entry is found.
+    pub(super) fn hash_of(&self, key: &impl Hash) -> KeyHash {
         let [one, other] = &self.keys;
         // Gone through once: a key has dozens of small parts.
         let mut text = Text(Vec::with_capacity(512));
         key.hash(&mut text);
-        Name(one.hash_one(&text.0), other.hash_one(&text.0))
+        KeyHash(one.hash_one(&text.0), other.hash_one(&text.0))
     }
 
-    /// What `read` makes of the thing of this name.
-    pub(super) fn read<R>(&self, name: Name, read: impl FnOnce(&V) -> R) -> Option<R> {
+    /// What `read` makes of the entry of this key.
+    pub(super) fn read<R>(&self, hash: KeyHash, read: impl FnOnce(&V) -> R) -> Option<R> {
         let now = self.seconds(Duration::ZERO);
-        let mut part = self.part(name)?;
-        let place = part.places.get_mut(&name).filter(|place| now <= place.until)?;
-        place.used = true;
-        Some(read(&place.value))
+        let mut part = self.part(hash)?;
+        let slot = part.slots.get_mut(&hash).filter(|slot| now <= slot.until)?;
+        slot.used = true;
+        Some(read(&slot.value))
     }
 
-    /// Puts a thing in, for so long at least; nothing happens where there is no room for it.
-    pub(super) fn put(&self, name: Name, value: V, lives: Duration) {
+    /// Puts an entry in, for so long at least; nothing happens where there is no room for it.
+    pub(super) fn put(&self, hash: KeyHash, value: V, ttl: Duration) {
         let now = self.seconds(Duration::ZERO);
         // Rounded down twice at most.
-        let until = self.seconds(lives).saturating_add(1);
-        let Some(mut part) = self.part(name) else { return };
-        part.take(name);
+        let until = self.seconds(ttl).saturating_add(1);
+        let Some(mut part) = self.part(hash) else { return };
+        part.take(hash);
         let weight = weight(&value);
         if weight > part.room {
             return;
@@ -142,29 +142,29 @@ impl<V: Weighs> Bounded<V> {
             part.sweep(now, room);
         }
         part.weight += weight;
-        let place = Place {
+        let slot = Slot {
             value,
             until,
             used: false,
         };
-        part.places.insert(name, place);
+        part.slots.insert(hash, slot);
     }
 
-    /// Takes a thing away.
-    pub(super) fn take(&self, name: Name) {
-        if let Some(mut part) = self.part(name) {
-            part.take(name);
+    /// Takes an entry away.
+    pub(super) fn take(&self, hash: KeyHash) {
+        if let Some(mut part) = self.part(hash) {
+            part.take(hash);
         }
     }
 
-    /// What all things weigh, in bytes, roughly.
+    /// What all entries weigh, in bytes, roughly.
     pub(super) fn weight(&self) -> u64 {
         let weights = self.parts.iter().map(|part| whole(part).weight as u64);
         weights.sum()
     }
 
-    fn part(&self, name: Name) -> Option<MutexGuard<'_, Part<V>>> {
-        let at = name.1 % u64::try_from(self.parts.len()).ok()?;
+    fn part(&self, hash: KeyHash) -> Option<MutexGuard<'_, Part<V>>> {
+        let at = hash.1 % u64::try_from(self.parts.len()).ok()?;
         self.parts.get(usize::try_from(at).ok()?).map(whole)
     }
 
@@ -176,8 +176,8 @@ impl<V: Weighs> Bounded<V> {
 }
 
 impl<V: Weighs> Part<V> {
-    fn take(&mut self, name: Name) {
-        if let Some(before) = self.places.remove(&name) {
+    fn take(&mut self, hash: KeyHash) {
+        if let Some(before) = self.slots.remove(&hash) {
             self.weight = self.weight.saturating_sub(weight(&before.value));
         }
     }
@@ -185,29 +185,29 @@ impl<V: Weighs> Part<V> {
     /// Drops what has passed its time; and until the rest weighs no more than `most`, what was not used of late, then anything.
     fn sweep(&mut self, now: u32, most: usize) {
         self.sweep = now.saturating_add(SWEPT);
-        self.drop_where(0, |place| place.until < now);
-        self.drop_where(most, |place| !std::mem::take(&mut place.used));
+        self.drop_where(0, |slot| slot.until < now);
+        self.drop_where(most, |slot| !std::mem::take(&mut slot.used));
         self.drop_where(most, |_| true);
-        if self.places.len() < self.places.capacity() / 4 {
-            self.places.shrink_to(self.places.len() * 2);
+        if self.slots.len() < self.slots.capacity() / 4 {
+            self.slots.shrink_to(self.slots.len() * 2);
         }
     }
 
-    fn drop_where(&mut self, most: usize, mut goes: impl FnMut(&mut Place<V>) -> bool) {
+    fn drop_where(&mut self, most: usize, mut goes: impl FnMut(&mut Slot<V>) -> bool) {
         let left = &mut self.weight;
-        self.places.retain(|_, place| {
-            let goes = *left > most && goes(place);
+        self.slots.retain(|_, slot| {
+            let goes = *left > most && goes(slot);
             if goes {
-                *left = left.saturating_sub(weight(&place.value));
+                *left = left.saturating_sub(weight(&slot.value));
             }
             !goes
         });
     }
 }
 
-/// A thing with its place, of which a table has about as many again as are taken, at its fullest a seventh.
+/// An entry with its slot, of which a table has about as many again as are taken, at its fullest a seventh.
 fn weight<V: Weighs>(value: &V) -> usize {
-    size_of::<(Name, Place<V>)>() / 2 * 3 + value.weight()
+    size_of::<(KeyHash, Slot<V>)>() / 2 * 3 + value.weight()
 }
 
 /// Its lock; it is whole at every step.
@@ -229,15 +229,15 @@ mod tests {
     const LONG: Duration = Duration::from_hours(1);
 
     fn get(bounded: &Bounded<u64>, key: u64) -> Option<u64> {
-        bounded.read(bounded.name(&key), |value| *value)
+        bounded.read(bounded.hash_of(&key), |value| *value)
     }
 
-    fn put(bounded: &Bounded<u64>, key: u64, lives: Duration) {
-        bounded.put(bounded.name(&key), key, lives);
+    fn put(bounded: &Bounded<u64>, key: u64, ttl: Duration) {
+        bounded.put(bounded.hash_of(&key), key, ttl);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_thing_stays_for_its_time_and_is_gone_soon_after() {
+    async fn an_entry_stays_for_its_time_and_is_gone_soon_after() {
         let bounded = Bounded::new(64 << 20);
         for at in 0..1000 {
             put(&bounded, at, Duration::from_millis(2500));

@@ -34,7 +34,7 @@ pub(super) struct Profile {
 
 /// How TLS is to be made, beside the system's authorities and those of the settings.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Trust {
+pub(super) struct TlsTrust {
     pub(super) verification: Verification,
     /// CA bundles, PEM.
     pub(super) roots: Vec<Vec<u8>>,
@@ -52,7 +52,7 @@ pub(super) enum Verification {
     None,
 }
 
-impl Trust {
+impl TlsTrust {
     /// Of everything that it is made of.
     pub(super) fn fingerprint(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
@@ -110,7 +110,7 @@ impl Factory {
     }
 
     /// The clients for `trust`. The error is a clause that names no secret.
-    pub(super) fn profile(&self, trust: &Trust) -> Result<Arc<Profile>, String> {
+    pub(super) fn profile(&self, trust: &TlsTrust) -> Result<Arc<Profile>, String> {
         let fingerprint = trust.fingerprint();
         // Held while a profile is made: many registries may ask for the same one at the same time.
         let mut profiles = self.profiles.lock().unwrap_or_else(PoisonError::into_inner);

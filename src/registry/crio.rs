@@ -8,8 +8,8 @@ mod folder;
 pub(super) mod show;
 
 use super::SetupError;
-use super::clients::{Trust as Tls, Verification};
-use super::trust::{Trust, Trusts, Written};
+use super::clients::{TlsTrust, Verification};
+use super::host_settings::{HostSettings, HostSettingsTable, WrittenHost};
 use super::vault::Vault;
 use crate::credentials::Credential;
 use crate::image::Reference;
@@ -19,7 +19,7 @@ use crate::runtime::crio::auth::NodeAuth;
 use crate::runtime::crio::node::{HostTrust, NodeSettings};
 use crate::runtime::crio::openshift::{GlobalPullSecret, OperatorConfig};
 use crate::runtime::crio::policy::Policy;
-use crate::runtime::request::TrustId;
+use crate::runtime::request::HostSettingsId;
 use folder::{Certificates, Folder, Parsed};
 use http::HeaderMap;
 use sha2::{Digest as _, Sha256};
@@ -37,7 +37,7 @@ const RECHECK: Duration = Duration::from_secs(1);
 /// The files of some nodes.
 pub(super) struct Crio {
     path: PathBuf,
-    trusts: Arc<Trusts>,
+    settings_table: Arc<HostSettingsTable>,
     known: Mutex<Known>,
 }
 
@@ -57,21 +57,26 @@ struct Good {
     auths: BTreeMap<String, Arc<NodeAuth>>,
     /// Those that the settings speak of, for whoever sends them.
     credentials: Vec<Credential>,
-    trusts: Vec<(TrustId, Arc<Trust>)>,
+    host_settings: Vec<(HostSettingsId, Arc<HostSettings>)>,
 }
 
 impl Crio {
     /// Reads them once. The error names file, line and column.
-    pub(super) fn new(path: PathBuf, trusts: &Arc<Trusts>) -> Result<Self, SetupError> {
+    pub(super) fn new(path: PathBuf, settings_table: &Arc<HostSettingsTable>) -> Result<Self, SetupError> {
         let folder = Folder::read(&path);
         match folder.parse() {
-            Ok(parsed) => Ok(Self::with(path, folder.id, Ok(Good::of(parsed, trusts)), trusts)),
+            Ok(parsed) => Ok(Self::with(
+                path,
+                folder.id,
+                Ok(Good::of(parsed, settings_table)),
+                settings_table,
+            )),
             Err(problems) => Err(SetupError(problems.join("\n"))),
         }
     }
 
     /// What OpenShift's objects say, or why that is not known. No file is read.
-    pub(super) fn by_openshift(config: Result<OperatorConfig, String>, trusts: &Arc<Trusts>) -> Self {
+    pub(super) fn by_openshift(config: Result<OperatorConfig, String>, settings_table: &Arc<HostSettingsTable>) -> Self {
         let read = config.map_err(Arc::from).map(|config| {
             let policy = config.policy.and_then(|policy| serde_json::from_value::<Policy>(policy).ok());
             let (auth, credentials) = match &config.pull_secret {
@@ -96,32 +101,35 @@ impl Crio {
                 certificates: certificates.collect(),
                 ..Parsed::default()
             };
-            Good::of(parsed, trusts)
+            Good::of(parsed, settings_table)
         });
-        Self::with(PathBuf::new(), [0; 32], read, trusts)
+        Self::with(PathBuf::new(), [0; 32], read, settings_table)
     }
 
     /// The same for the nodes of a pool: broken files are logged, and nothing is concluded from them.
-    pub(super) fn of_pool(name: &str, path: PathBuf, trusts: &Arc<Trusts>) -> Self {
+    pub(super) fn of_pool(name: &str, path: PathBuf, settings_table: &Arc<HostSettingsTable>) -> Self {
         let folder = Folder::read(&path);
-        let read = folder.parse().map(|parsed| Good::of(parsed, trusts)).map_err(|problems| {
-            for why in &problems {
-                tracing::warn!(
-                    pool = name,
-                    why,
-                    "a pool's settings cannot be used; whether its nodes pull is not known"
-                );
-            }
-            Arc::from(problems.join("; "))
-        });
-        Self::with(path, folder.id, read, trusts)
+        let read = folder
+            .parse()
+            .map(|parsed| Good::of(parsed, settings_table))
+            .map_err(|problems| {
+                for why in &problems {
+                    tracing::warn!(
+                        pool = name,
+                        why,
+                        "a pool's settings cannot be used; whether its nodes pull is not known"
+                    );
+                }
+                Arc::from(problems.join("; "))
+            });
+        Self::with(path, folder.id, read, settings_table)
     }
 
-    fn with(path: PathBuf, id: [u8; 32], read: Result<Good, Arc<str>>, trusts: &Arc<Trusts>) -> Self {
+    fn with(path: PathBuf, id: [u8; 32], read: Result<Good, Arc<str>>, settings_table: &Arc<HostSettingsTable>) -> Self {
         let (at, read) = (Instant::now(), read.map(Arc::new));
         Self {
             path,
-            trusts: Arc::clone(trusts),
+            settings_table: Arc::clone(settings_table),
             known: Mutex::new(Known { at, id, read }),
         }
     }
@@ -133,8 +141,8 @@ impl Crio {
                 for credential in &good.credentials {
                     vault.knows(credential);
                 }
-                for (id, trust) in &good.trusts {
-                    self.trusts.keep(*id, trust);
+                for (id, host_settings) in &good.host_settings {
+                    self.settings_table.keep(*id, host_settings);
                 }
                 NodeConfig::Crio(good.of_namespace(reference, namespace))
             }
@@ -153,7 +161,7 @@ impl Crio {
         if no_file || known.at.elapsed() < RECHECK {
             return known.read.clone();
         }
-        let (path, trusts, old) = (self.path.clone(), Arc::clone(&self.trusts), known.clone());
+        let (path, settings_table, old) = (self.path.clone(), Arc::clone(&self.settings_table), known.clone());
         let read = tokio::task::spawn_blocking(move || {
             let folder = Folder::read(&path);
             if folder.id == old.id {
@@ -162,7 +170,7 @@ impl Crio {
             let read = match folder.parse() {
                 Ok(parsed) => {
                     tracing::info!(path = %path.display(), "the settings of CRI-O nodes have changed and are now in force");
-                    Ok(Arc::new(Good::of(parsed, &trusts)))
+                    Ok(Arc::new(Good::of(parsed, &settings_table)))
                 }
                 Err(problems) => {
                     for why in &problems {
@@ -198,7 +206,7 @@ pub(super) fn problems(path: &Path) -> Vec<String> {
 }
 
 impl Good {
-    fn of(parsed: Parsed, all: &Trusts) -> Self {
+    fn of(parsed: Parsed, all: &HostSettingsTable) -> Self {
         let Parsed {
             registries,
             policy,
@@ -218,13 +226,13 @@ impl Good {
         }
         named.extend(registries.search.iter().cloned());
         named.extend(registries.aliases.values().map(|name| host(name)));
-        let mut trusts = Vec::new();
+        let mut in_use = Vec::new();
         let mut hosts = BTreeMap::new();
         for name in named.into_iter().filter(|name| !name.is_empty()) {
             let certificates = certificates.remove(&name).unwrap_or_else(|| Ok(Certificates::default()));
             let mut register = |certificates: &Certificates, insecure: bool| {
-                let (id, trust) = trust(&name, certificates, insecure, all)?;
-                trusts.push((id, trust));
+                let (id, host_settings) = host_settings(&name, certificates, insecure, all)?;
+                in_use.push((id, host_settings));
                 Ok::<_, String>(id)
             };
             let both = certificates.and_then(|certificates| Ok((register(&certificates, false)?, register(&certificates, true)?)));
@@ -259,7 +267,7 @@ impl Good {
             policies,
             auths,
             credentials,
-            trusts,
+            host_settings: in_use,
         }
     }
 
@@ -286,17 +294,22 @@ impl Good {
 }
 
 /// The settings for TLS with which a host is asked.
-fn trust(host: &str, certificates: &Certificates, insecure: bool, all: &Trusts) -> Result<(TrustId, Arc<Trust>), String> {
+fn host_settings(
+    host: &str,
+    certificates: &Certificates,
+    insecure: bool,
+    all: &HostSettingsTable,
+) -> Result<(HostSettingsId, Arc<HostSettings>), String> {
     let schemes = if insecure { Schemes::HttpsThenHttp } else { Schemes::Https };
     let server = Server::new(contacted(host), schemes, "/v2", None).ok_or("its name and port do not form an address")?;
     let special = insecure || !certificates.roots.is_empty() || certificates.identity.is_some();
-    let tls = special.then(|| Tls {
+    let tls = special.then(|| TlsTrust {
         verification: if insecure { Verification::None } else { Verification::Full },
         roots: certificates.roots.clone(),
         identity: certificates.identity.clone(),
-        ..Tls::default()
+        ..TlsTrust::default()
     });
-    all.register(Written {
+    all.register(WrittenHost {
         server: &server,
         named: true,
         headers: HeaderMap::new(),

@@ -1,26 +1,26 @@
 //! One request to a registry or a token server, one answer: guarded, bounded, counted; redirects by the rule of
 //! [`crate::runtime::redirect`] (contract 7).
 
-use super::apart::apart;
+use super::body::{BodyReader, Parsing, TooMuch};
 use super::client::{Client, Received};
-use super::fold::{Fold, Parsing, TooMuch};
+use super::error_body;
 use super::headers;
+use super::host_settings::{HostSettings, HostSettingsTable};
 use super::identify;
+use super::io_threads;
+use super::log_throttle::LogThrottle;
 use super::network::{self, Network};
 use super::proxy::Proxy;
 use super::queue::{Crowded, on_behalf_of, share};
-use super::quiet::Quiet;
 use super::servers::{self, Server, Servers};
 use super::transport::{self, Failed};
-use super::trust::{Trust, Trusts};
 use super::vault::{FreshToken, Masks};
-use super::words;
 use crate::files;
 use crate::limits;
-use crate::net::{Reach, Refused};
-use crate::runtime::answer::{Answer, AnsweredBy, At, Body, Fault, FaultKind, NotSent, Response, Withheld};
+use crate::net::{NotAdmitted, Reach};
+use crate::runtime::answer::{Answer, AnsweredBy, AskedAt, Body, Fault, FaultKind, NotSent, Response, Withheld};
 use crate::runtime::challenge;
-use crate::runtime::outcome::{ConnectionFault, Level, Quota, Refusal, TimeoutStage};
+use crate::runtime::outcome::{ConnectionFault, GuardRule, Level, Quota, TimeoutStage};
 use crate::runtime::redirect::{self, Next};
 use crate::runtime::request::{Agent, Method, Origin, Request, Scheme, Want};
 use crate::telemetry::{Metrics, QuotaLevel, RequestOutcome};
@@ -64,7 +64,7 @@ pub(super) struct Exchanged {
 
 /// The way to all servers.
 pub(super) struct Exchange {
-    pub(super) trusts: Arc<Trusts>,
+    pub(super) settings_table: Arc<HostSettingsTable>,
     reach: Arc<Reach>,
     proxy: Option<Proxy>,
     /// As whom everything is asked, where the settings say it.
@@ -81,7 +81,7 @@ pub(super) struct Exchange {
     /// Where a registry has answered, by host and port.
     spoke: moka::sync::Cache<(Arc<str>, u16), ()>,
     limit: Duration,
-    quiet: Quiet,
+    log_throttle: LogThrottle,
     metrics: Metrics,
 }
 
@@ -95,7 +95,7 @@ fn introduction(agent: Agent) -> Option<HeaderValue> {
 struct Hop<'a> {
     request: &'a Request,
     secrets: &'a Secrets,
-    trust: &'a Trust,
+    host_settings: &'a HostSettings,
     method: Method,
     url: Url,
     origin: Origin,
@@ -112,7 +112,7 @@ struct Got {
 }
 
 /// Which client a request is given to.
-enum Way<'a> {
+enum ClientChoice<'a> {
     Direct(&'a Client),
     Proxied(&'a Client, &'a Proxy),
 }
@@ -120,7 +120,7 @@ enum Way<'a> {
 impl Exchange {
     /// `limit` is what one request may take.
     pub(super) fn new(
-        trusts: Arc<Trusts>,
+        settings_table: Arc<HostSettingsTable>,
         reach: Arc<Reach>,
         proxy: Option<Proxy>,
         user_agent: Option<HeaderValue>,
@@ -129,7 +129,7 @@ impl Exchange {
         metrics: Metrics,
     ) -> Self {
         Self {
-            trusts,
+            settings_table,
             reach,
             proxy,
             user_agent,
@@ -144,25 +144,25 @@ impl Exchange {
             parsing: Arc::new(Parsing::new()),
             spoke: moka::sync::Cache::new(limits::REMEMBERED),
             limit,
-            quiet: Quiet::default(),
+            log_throttle: LogThrottle::default(),
             metrics,
         }
     }
 
     /// Sends a request and follows its redirects; any status is an answer.
     pub(super) async fn send(&self, request: &Request, secrets: &Secrets) -> Exchanged {
-        let Some(trust) = self.trusts.get(request.trust) else {
+        let Some(host_settings) = self.settings_table.get(request.host_settings) else {
             return Exchanged::from(Answer::NotSent(Arc::new(NotSent {
-                at: asked(request),
+                asked_at: asked(request),
                 why: Withheld::Unusable(Arc::from("the settings of this host have been replaced in the meantime")),
             })));
         };
-        let exchanged = self.follow(request, secrets, &trust).await;
-        self.tell(&exchanged.answer, &trust);
+        let exchanged = self.follow(request, secrets, &host_settings).await;
+        self.tell(&exchanged.answer, &host_settings);
         exchanged
     }
 
-    async fn follow(&self, request: &Request, secrets: &Secrets, trust: &Trust) -> Exchanged {
+    async fn follow(&self, request: &Request, secrets: &Secrets, host_settings: &HostSettings) -> Exchanged {
         let path = match &secrets.account {
             Some(account) => with_account(&request.path, account),
             None => request.path.to_string(),
@@ -173,7 +173,7 @@ impl Exchange {
         let mut hop = Hop {
             request,
             secrets,
-            trust,
+            host_settings,
             method: request.method,
             url,
             origin: request.origin.clone(),
@@ -201,11 +201,11 @@ impl Exchange {
                     let answer = Answer::Response(Arc::new(response));
                     return Exchanged { answer, token };
                 }
-                Next::Refuse(refusal, to) => {
+                Next::Withhold(rule, to) => {
                     if let Some(origin) = Origin::of(&to) {
                         (hop.origin, hop.url) = (origin, to);
                     }
-                    return Exchanged::from(hop.failed(Failed::Refused(refusal), ""));
+                    return Exchanged::from(hop.failed(Failed::StoppedByGuard(rule), ""));
                 }
                 Next::Follow {
                     method,
@@ -214,7 +214,7 @@ impl Exchange {
                 } => {
                     as_somebody |= named;
                     let Some(origin) = Origin::of(&url) else {
-                        return Exchanged::from(hop.failed(Failed::Refused(Refusal::Redirect), ""));
+                        return Exchanged::from(hop.failed(Failed::StoppedByGuard(GuardRule::Redirect), ""));
                     };
                     if method != Method::Post {
                         hop.form = None;
@@ -228,7 +228,7 @@ impl Exchange {
 
     /// One hop, counted.
     async fn counted(&self, hop: &Hop<'_>) -> Result<Got, (Failed, String)> {
-        let server = self.servers.get(&hop.origin, hop.trust.names(&hop.origin));
+        let server = self.servers.get(&hop.origin, hop.host_settings.names(&hop.origin));
         let places = self.servers.enter(&server).await;
         let broken = match &places {
             Ok(_) => server.broken(hop.url.path()),
@@ -278,9 +278,9 @@ impl Exchange {
 
     /// One hop.
     async fn hop(&self, hop: &Hop<'_>, server: &Server) -> Result<Got, (Failed, String)> {
-        let way = self.way(hop).await?;
-        let client = match &way {
-            Way::Direct(client) | Way::Proxied(client, _) => *client,
+        let choice = self.client_for(hop).await?;
+        let client = match &choice {
+            ClientChoice::Direct(client) | ClientChoice::Proxied(client, _) => *client,
         };
         let agent = self.user_agent.clone().or_else(|| introduction(hop.request.agent));
         let request = hop.to_send(agent)?;
@@ -290,13 +290,15 @@ impl Exchange {
                 network::exchange(&**network, request).await?
             } else {
                 let request = request.map(|form| Full::from(Bytes::from(form)));
-                let sent = apart(on_behalf_of(share(), client.send(request))).await.map_err(died)?;
-                sent.map_err(|error| match &way {
-                    Way::Direct(_) => transport::failed(&error),
-                    Way::Proxied(_, proxy) => transport::failed_through(&error, &proxy.shown()),
+                let sent = io_threads::spawn(on_behalf_of(share(), client.send(request)))
+                    .await
+                    .map_err(died)?;
+                sent.map_err(|error| match &choice {
+                    ClientChoice::Direct(_) => transport::failed(&error),
+                    ClientChoice::Proxied(_, proxy) => transport::failed_through(&error, &proxy.shown()),
                 })?
             };
-            if let (Way::Direct(_), Some(address)) = (&way, response.from) {
+            if let (ClientChoice::Direct(_), Some(address)) = (&choice, response.from) {
                 server.is_at(address.to_canonical());
             }
             self.read(response, hop, server).await
@@ -311,12 +313,12 @@ impl Exchange {
     }
 
     /// The client for this hop, if the guard admits the host.
-    async fn way<'a>(&'a self, hop: &Hop<'a>) -> Result<Way<'a>, (Failed, String)> {
-        let named = hop.trust.names(&hop.origin);
+    async fn client_for<'a>(&'a self, hop: &Hop<'a>) -> Result<ClientChoice<'a>, (Failed, String)> {
+        let named = hop.host_settings.names(&hop.origin);
         let reach = if named { &Reach::Everything } else { &*self.reach };
-        let refused = |refused: Refused| (Failed::Refused(refused.into()), NOT_ADMITTED.to_owned());
-        reach.admits_host(&hop.url).map_err(refused)?;
-        let profile = self.trusts.profile(hop.trust, &hop.origin);
+        let not_admitted = |why: NotAdmitted| (Failed::StoppedByGuard(why.into()), NOT_ADMITTED.to_owned());
+        reach.admits_host(&hop.url).map_err(not_admitted)?;
+        let profile = self.settings_table.profile(hop.host_settings, &hop.origin);
         let proxy = self.proxy.as_ref().filter(|proxy| proxy.covers(&hop.url));
         if let Some(why) = proxy.and_then(Proxy::fault) {
             let unreachable = FaultKind::Connection(ConnectionFault::Unreachable);
@@ -327,11 +329,11 @@ impl Exchange {
         {
             // The proxy resolves the name, and reaches what we would not: what this machine knows of the name must do.
             for ip in self.vetted(&hop.url).await?.iter() {
-                reach.admits(*ip).map_err(refused)?;
+                reach.admits(*ip).map_err(not_admitted)?;
             }
-            return Ok(Way::Proxied(client, proxy));
+            return Ok(ClientChoice::Proxied(client, proxy));
         }
-        Ok(Way::Direct(if named { &profile.open } else { &profile.strict }))
+        Ok(ClientChoice::Direct(if named { &profile.open } else { &profile.strict }))
     }
 
     /// The addresses of a host that is reached through the proxy, as far as they are known here. A name whose resolution takes long may be an
@@ -340,8 +342,8 @@ impl Exchange {
         let Some(url::Host::Domain(name)) = url.host() else {
             return Ok(Arc::default());
         };
-        let (trusts, vetted, resolver, name) = (
-            Arc::clone(&self.trusts),
+        let (settings_table, vetted, resolver, name) = (
+            Arc::clone(&self.settings_table),
             self.vetted.clone(),
             Arc::clone(&self.resolver_answered),
             name.to_owned(),
@@ -351,8 +353,8 @@ impl Exchange {
             let own = name.clone();
             let addresses = async {
                 let began = Instant::now();
-                let found = trusts.factory.addresses(&own).await;
-                if began.elapsed() < limits::RESOLVE_BEFORE_PROXY && !trusts.factory.is_static(&own) {
+                let found = settings_table.factory.addresses(&own).await;
+                if began.elapsed() < limits::RESOLVE_BEFORE_PROXY && !settings_table.factory.is_static(&own) {
                     *resolver.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
                 }
                 Arc::new(found.iter().map(SocketAddr::ip).collect())
@@ -409,37 +411,37 @@ impl Exchange {
                 None => nothing,
             };
         }
-        let Some(mut fold) = Fold::of(&hop.request.want, response.status.as_u16()) else {
+        let Some(mut reader) = BodyReader::of(&hop.request.want, response.status.as_u16()) else {
             return nothing;
         };
         if headers::is_encoded(headers) {
             // A runtime would decode it. We asked for it uncompressed, and cannot read it.
-            return if fold.is_optional() {
+            return if reader.is_optional() {
                 nothing
             } else {
                 Err((Failed::Fault(FaultKind::Unreadable), COMPRESSED.to_owned()))
             };
         }
-        let is_optional = fold.is_optional();
-        let share = fold.share(response.length);
-        response.make_room(fold.limit());
+        let is_optional = reader.is_optional();
+        let share = reader.share(response.length);
+        response.make_room(reader.limit());
         let fill = async {
             // Held until the bytes are gone.
             let mut place = None;
             while let Some(chunk) = match response.chunk().await {
                 // More was announced, and what was asked for is here: whether that will do is for the runtime to say.
-                Err(_) if response.length.is_some() && fold.is_whole() => None,
+                Err(_) if response.length.is_some() && reader.is_whole() => None,
                 read => read.map_err(|error| transport::failed_within(&error))?,
             } {
                 if place.is_none()
-                    && !fold.is_short_with(&chunk)
+                    && !reader.is_short_with(&chunk)
                     && let Some(share) = share
                 {
                     // Neither is ever closed.
                     let of_server = server.long_bodies.acquire().await;
                     place = Some((of_server, self.long_bodies.acquire_many(share).await));
                 }
-                if fold.push(&chunk).is_err() {
+                if reader.push(&chunk).is_err() {
                     break;
                 }
             }
@@ -450,12 +452,12 @@ impl Exchange {
         if is_optional {
             // The status says enough; the words may be missing or slow.
             let place = tokio::time::timeout(limits::ERROR_BODY_WAIT, fill).await;
-            let read = fold.finish(&masks, &self.parsing).await;
+            let read = reader.finish(&masks, &self.parsing).await;
             drop(place);
             return Ok((read.map_or(Body::Unread, |read| read.body), None));
         }
         let place = fill.await?;
-        let read = fold.finish(&masks, &self.parsing).await;
+        let read = reader.finish(&masks, &self.parsing).await;
         drop(place);
         let read = read.map_err(|TooMuch(why)| (Failed::Fault(FaultKind::Unreadable), why.to_owned()))?;
         Ok((read.body, read.token))
@@ -463,7 +465,7 @@ impl Exchange {
 
     /// Remembers where a registry has answered, and says of an answer that shows none whether one did so before.
     fn note_who_answered(&self, response: &mut Response) {
-        let Origin { host, port, .. } = &response.at.origin;
+        let Origin { host, port, .. } = &response.asked_at.origin;
         let key = (Arc::clone(host), *port);
         match response.answered_by {
             AnsweredBy::Registry => self.spoke.insert(key, ()),
@@ -477,7 +479,7 @@ impl Exchange {
     /// Whether a TLS handshake has begun since then.
     fn shakes_hands(&self, hop: &Hop<'_>, since: Instant) -> bool {
         let host = hop.origin.host.trim_start_matches('[').trim_end_matches(']');
-        let profile = self.trusts.profile(hop.trust, &hop.origin);
+        let profile = self.settings_table.profile(hop.host_settings, &hop.origin);
         hop.origin.scheme == Scheme::Https && profile.handshakes.begun_since(host, since)
     }
 
@@ -490,31 +492,36 @@ impl Exchange {
     }
 
     /// Logs what an operator may want to know of; what the registry merely refuses is the user's business.
-    fn tell(&self, answer: &Answer, trust: &Trust) {
-        let tell = |at: &At, cause: RequestOutcome, status, detail: Option<&str>| {
-            self.quiet.tell(&at.origin.authority(), cause.name(), status, detail);
+    fn tell(&self, answer: &Answer, host_settings: &HostSettings) {
+        let tell = |at: &AskedAt, cause: RequestOutcome, status, detail: Option<&str>| {
+            self.log_throttle.tell(&at.origin.authority(), cause.name(), status, detail);
         };
         match answer {
             Answer::Response(response) => {
                 let label = status_label(response.status);
                 if matches!(label, RequestOutcome::RateLimited | RequestOutcome::ServerError) {
-                    tell(&response.at, label, Some(response.status), response.words().detail.as_deref());
+                    tell(
+                        &response.asked_at,
+                        label,
+                        Some(response.status),
+                        response.error_text().detail.as_deref(),
+                    );
                 }
             }
             Answer::Fault(fault) => {
-                let goes_on = trust.falls_back(&fault.at.origin) && speaks_no_tls(fault.what);
+                let goes_on = host_settings.falls_back(&fault.asked_at.origin) && speaks_no_tls(fault.what);
                 if fault.what != FaultKind::RedirectLoop && !goes_on {
-                    tell(&fault.at, fault_label(fault.what), None, fault.detail.as_deref());
+                    tell(&fault.asked_at, fault_label(fault.what), None, fault.detail.as_deref());
                 }
             }
             Answer::NotSent(not_sent) => {
-                if let Withheld::Guard(refusal) = &not_sent.why {
+                if let Withheld::Guard(rule) = &not_sent.why {
                     let is_address = matches!(
-                        refusal,
-                        Refusal::Address { .. } | Refusal::NeverAdmitted { .. } | Refusal::Metadata { .. }
+                        rule,
+                        GuardRule::Address { .. } | GuardRule::NeverAdmitted { .. } | GuardRule::Metadata { .. }
                     );
                     tell(
-                        &not_sent.at,
+                        &not_sent.asked_at,
                         RequestOutcome::Refused,
                         None,
                         is_address.then_some(NOT_ADMITTED),
@@ -533,12 +540,12 @@ impl From<Answer> for Exchanged {
 }
 
 impl Hop<'_> {
-    fn at(&self) -> At {
+    fn asked_at(&self) -> AskedAt {
         let path = match self.url.query() {
             Some(query) => shown(&format!("{}?{query}", self.url.path()), &self.request.want),
             None => Arc::from(self.url.path()),
         };
-        At {
+        AskedAt {
             method: self.method,
             origin: self.origin.clone(),
             path,
@@ -591,7 +598,7 @@ impl Hop<'_> {
             // Nodes, too, ask by HEAD without a word about it.
             headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
-        for (name, value) in self.trust.headers(&self.origin) {
+        for (name, value) in self.host_settings.headers(&self.origin) {
             headers.append(name.clone(), value.clone());
         }
         let own = self.secrets.authorizations.iter().find(|(origin, _)| *origin == self.origin);
@@ -618,7 +625,7 @@ impl Hop<'_> {
             AnsweredBy::Other
         };
         Response {
-            at: self.at(),
+            asked_at: self.asked_at(),
             status,
             as_somebody,
             challenges: challenge::read(values.map(HeaderValue::as_bytes)),
@@ -634,23 +641,23 @@ impl Hop<'_> {
     }
 
     fn failed(&self, failed: Failed, words: &str) -> Answer {
-        let at = self.at();
+        let asked_at = self.asked_at();
         match failed {
-            Failed::Refused(refusal) => Answer::NotSent(Arc::new(NotSent {
-                at,
-                why: Withheld::Guard(refusal),
+            Failed::StoppedByGuard(rule) => Answer::NotSent(Arc::new(NotSent {
+                asked_at,
+                why: Withheld::Guard(rule),
             })),
             Failed::Fault(what) => Answer::Fault(Arc::new(Fault {
-                at,
+                asked_at,
                 what,
-                detail: words::line(words, &self.secrets.masks.list()).map(Arc::from),
+                detail: error_body::line(words, &self.secrets.masks.list()).map(Arc::from),
             })),
         }
     }
 
     /// Whether a host that failed over TLS is asked over http next: that is not a failure yet.
     fn goes_on_over_http(&self, kind: FaultKind) -> bool {
-        self.trust.falls_back(&self.origin) && speaks_no_tls(kind)
+        self.host_settings.falls_back(&self.origin) && speaks_no_tls(kind)
     }
 }
 
@@ -661,7 +668,7 @@ fn speaks_no_tls(kind: FaultKind) -> bool {
 /// A bug, or something that was forgotten: nothing is concluded from it.
 pub(super) fn internal(request: &Request, why: &str) -> Answer {
     Answer::Fault(Arc::new(Fault {
-        at: asked(request),
+        asked_at: asked(request),
         what: FaultKind::Internal,
         detail: Some(Arc::from(why)),
     }))
@@ -679,8 +686,8 @@ fn with_account(path: &str, account: &str) -> String {
 }
 
 /// Where a request goes.
-pub(super) fn asked(request: &Request) -> At {
-    At {
+pub(super) fn asked(request: &Request) -> AskedAt {
+    AskedAt {
         method: request.method,
         origin: request.origin.clone(),
         path: shown(&request.path, &request.want),
@@ -724,7 +731,7 @@ fn status_label(status: u16) -> RequestOutcome {
 fn failure_label(failed: &Failed) -> RequestOutcome {
     match failed {
         Failed::Fault(kind) => fault_label(*kind),
-        Failed::Refused(_) => RequestOutcome::Refused,
+        Failed::StoppedByGuard(_) => RequestOutcome::Refused,
     }
 }
 
@@ -749,8 +756,16 @@ mod tests {
         let proxy = Proxy::new("http://127.0.0.1:1", &[""; 0]).unwrap();
         let reach = Arc::new(Reach::Listed(Vec::new()));
         let factory = super::super::clients::Factory::new(&reach, entries, &[], Some(&proxy), limits::REQUEST).unwrap();
-        let trusts = Arc::new(Trusts::new(factory).unwrap());
-        Exchange::new(trusts, reach, Some(proxy), None, None, limits::REQUEST, Metrics::new())
+        let settings_table = Arc::new(HostSettingsTable::new(factory).unwrap());
+        Exchange::new(
+            settings_table,
+            reach,
+            Some(proxy),
+            None,
+            None,
+            limits::REQUEST,
+            Metrics::new(),
+        )
     }
 
     #[tokio::test]
@@ -762,7 +777,7 @@ mod tests {
             *exchange.vetted(&url("private.test")).await.unwrap(),
             ["10.1.2.3".parse::<IpAddr>().unwrap()]
         );
-        let held = exchange.trusts.factory.stick();
+        let held = exchange.settings_table.factory.stick();
         tokio::time::pause();
         assert!(
             exchange.vetted(&url("late.test")).await.unwrap().is_empty(),
@@ -791,7 +806,7 @@ mod tests {
 
     #[test]
     fn what_is_shown_of_a_query() {
-        let words = |path: &str| shown(path, &Want::Words).to_string();
+        let words = |path: &str| shown(path, &Want::ErrorText).to_string();
         assert_eq!(words("/v2/a/tags/list?n=1000&ns=docker.io"), "/v2/a/tags/list?ns=docker.io");
         assert_eq!(words("/x?X-Amz-Signature=abc"), "/x");
         assert_eq!(words("/x"), "/x");

@@ -73,7 +73,7 @@ pub(super) fn is_registry(status: u16, headers: &HeaderMap, body: &Body, want: &
         return true;
     }
     match body {
-        Body::Words(words) => words.of_a_registry,
+        Body::ErrorText(text) => text.of_a_registry,
         _ if !(200..300).contains(&status) => false,
         Body::Manifest {
             document: Ok(document), ..
@@ -133,7 +133,7 @@ fn is_manifest(document: &Document) -> bool {
 mod tests {
     use super::*;
     use crate::image::Digest;
-    use crate::runtime::answer::Words;
+    use crate::runtime::answer::ErrorText;
     use crate::runtime::content;
     use std::sync::Arc;
 
@@ -209,16 +209,22 @@ mod tests {
 
     #[test]
     fn a_refusal_shows_it_by_its_body() {
-        let words = |of_a_registry| {
-            Body::Words(Words {
+        let error_text = |of_a_registry| {
+            Body::ErrorText(ErrorText {
                 of_a_registry,
-                ..Words::default()
+                ..ErrorText::default()
             })
         };
-        assert!(is_registry(404, &HeaderMap::new(), &words(true), &Want::Words, false));
+        assert!(is_registry(
+            404,
+            &HeaderMap::new(),
+            &error_text(true),
+            &Want::ErrorText,
+            false
+        ));
         // What it was served as does not count: a proxy may well call its error so.
         let odd = headers(&[("content-type", "application/octet-stream")]);
-        assert!(!is_registry(404, &odd, &words(false), &Want::Words, false));
+        assert!(!is_registry(404, &odd, &error_text(false), &Want::ErrorText, false));
         assert!(is_of_a_store("<?xml version=\"1.0\"?><Error><Code>NoSuchKey</Code></Error>"));
         assert!(!is_of_a_store("<Error><Code>AccessDenied</Code></Error>"));
         assert!(!is_of_a_store("NoSuchKey"));

@@ -17,9 +17,9 @@
 //! CRI-O's GET by tag is sent as it is, although Docker Hub counts it as a pull: registries differ in how they treat HEAD and GET (rights,
 //! rate limits, what a proxy fetches), and CRI-O never sends a HEAD that could be judged in its place.
 
-use crate::runtime::answer::{Answer, AnsweredBy, At, Body, Fault, NotSent, Response};
+use crate::runtime::answer::{Answer, AnsweredBy, AskedAt, Body, Fault, NotSent, Response};
 use crate::runtime::challenge::Challenge;
-use crate::runtime::request::{Attempt, Method, Request, Want};
+use crate::runtime::request::{Method, Request, Retry, Want};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,7 +59,7 @@ pub(super) fn instead(request: &Request, known: &dyn Known, first: Option<&Answe
         return Instead::Send;
     }
     if request.auth.is_empty()
-        && request.attempt.nth == 0
+        && request.retry.nth == 0
         && let Some(challenge) = known.challenge(request)
     {
         return Instead::Answer(challenge);
@@ -74,7 +74,7 @@ pub(super) fn instead(request: &Request, known: &dyn Known, first: Option<&Answe
             Some(stored) => Some(stored),
             None => return Instead::Send,
         },
-        Want::Nothing | Want::Manifest { by: None } | Want::Token(_) | Want::Tags { .. } | Want::Words => return Instead::Send,
+        Want::Nothing | Want::Manifest { by: None } | Want::Token(_) | Want::Tags { .. } | Want::ErrorText => return Instead::Send,
     };
     let Some(answer) = first else {
         return Instead::First(Box::new(Request {
@@ -106,8 +106,8 @@ pub(super) fn beyond(request: &Request, answer: &Answer) -> Option<Request> {
     let decides = request.method == Method::Head && request.accept.contains("manifest");
     (refused && decides).then(|| Request {
         method: Method::Get,
-        want: Want::Words,
-        attempt: Attempt::default(),
+        want: Want::ErrorText,
+        retry: Retry::default(),
         ..request.clone()
     })
 }
@@ -128,8 +128,8 @@ pub(super) fn shown_by(answer: &Answer, got: &Answer) -> Answer {
 
 /// The same request, as it was sent before, the latest first.
 fn before(request: &Request) -> impl Iterator<Item = Request> {
-    (0..request.attempt.nth).rev().map(|nth| Request {
-        attempt: Attempt {
+    (0..request.retry.nth).rev().map(|nth| Request {
+        retry: Retry {
             nth,
             after: Duration::ZERO,
         },
@@ -140,10 +140,10 @@ fn before(request: &Request) -> impl Iterator<Item = Request> {
 /// Whether asking again soon would be answered the same, or prove nothing.
 fn ends_the_same(request: &Request, answer: &Answer) -> bool {
     // Whoever was admitted to find the image may be admitted to fetch it, if we ask once more.
-    let fetches_again = request.method == Method::Get && request.attempt.nth == 1;
+    let fetches_again = request.method == Method::Get && request.retry.nth == 1;
     match answer {
         Answer::Response(response) if response.status == 401 => !fetches_again,
-        Answer::Response(response) if response.is_success() || response.status == 404 => request.attempt.after.is_zero(),
+        Answer::Response(response) if response.is_success() || response.status == 404 => request.retry.after.is_zero(),
         Answer::Response(response) => matches!(response.status, 408 | 429),
         Answer::Fault(_) | Answer::NotSent(_) | Answer::Late => true,
     }
@@ -156,7 +156,7 @@ pub(super) fn asks_who(request: &Request, response: &Response) -> bool {
         Challenge::Basic => true,
         Challenge::Other => false,
     };
-    let sent = request.auth.iter().any(|(origin, _)| *origin == response.at.origin);
+    let sent = request.auth.iter().any(|(origin, _)| *origin == response.asked_at.origin);
     response.status == 401 && !sent && response.challenges.iter().any(usable)
 }
 
@@ -185,21 +185,21 @@ fn is_as_long(head: &Response, want: &Want) -> bool {
 
 /// The answer to a HEAD as one to GET: that is what a node would have sent.
 fn as_get(answer: &Answer) -> Answer {
-    let at = |at: &At| At {
+    let at = |at: &AskedAt| AskedAt {
         method: Method::Get,
         ..at.clone()
     };
     match answer {
         Answer::Response(response) => Answer::Response(Arc::new(Response {
-            at: at(&response.at),
+            asked_at: at(&response.asked_at),
             ..Response::clone(response)
         })),
         Answer::Fault(fault) => Answer::Fault(Arc::new(Fault {
-            at: at(&fault.at),
+            asked_at: at(&fault.asked_at),
             ..Fault::clone(fault)
         })),
         Answer::NotSent(not_sent) => Answer::NotSent(Arc::new(NotSent {
-            at: at(&not_sent.at),
+            asked_at: at(&not_sent.asked_at),
             ..NotSent::clone(not_sent)
         })),
         Answer::Late => Answer::Late,

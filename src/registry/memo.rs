@@ -8,7 +8,7 @@ mod packed;
 mod weights;
 
 use self::kept::{Clock, Kept, Moment};
-use self::packed::{Packed, Words};
+use self::packed::{Interned, Packed};
 use self::weights::{weight, weight_of_response};
 use super::bounded::{Bounded, Weighs};
 use super::exchange::asked;
@@ -19,7 +19,7 @@ use crate::image::Digest;
 use crate::limits;
 use crate::runtime::answer::{Answer, Body, Fault, FaultKind, NotSent, Response, Withheld};
 use crate::runtime::outcome::TlsFault;
-use crate::runtime::request::{Attempt, Auth, Method, Origin, Request, TrustId, Want, Who};
+use crate::runtime::request::{Auth, HostSettingsId, Method, Origin, Request, Retry, Want, Who};
 use crate::telemetry::HostClass;
 use moka::sync::Cache;
 use std::hash::{Hash, Hasher};
@@ -35,10 +35,10 @@ const DIGEST: Duration = Duration::from_mins(5);
 const CONTENT: Duration = Duration::from_hours(6);
 /// How long what an answer said of the pull quota is news: others pull meanwhile, and the window moves on.
 const QUOTA: Duration = TAG;
-/// Not found and refused: long enough for a burst, short enough for a push that follows.
-pub(super) const SETTLED: Duration = Duration::from_secs(2);
+/// An answer that says no (not found, refused): long enough for a burst, short enough for a push that follows.
+pub(super) const REFUSAL_TTL: Duration = Duration::from_secs(2);
 /// Faults, and errors of servers.
-const DOWN: Duration = Duration::from_secs(5);
+const FAULT_TTL: Duration = Duration::from_secs(5);
 /// That a loopback host speaks no TLS.
 const PLAIN_HTTP: Duration = Duration::from_mins(10);
 
@@ -69,16 +69,31 @@ enum Lane {
     Content,
 }
 
-/// Whoever was told to wait: host and port, asker, lane, and the repository, if it is not for all of the host.
-type Throttled = (Arc<str>, u16, Option<Fingerprint>, Lane, Option<Arc<str>>);
+/// Who was told to wait, by whom, and for what.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct ThrottleKey {
+    host: Arc<str>,
+    port: u16,
+    asker: Option<Fingerprint>,
+    lane: Lane,
+    /// If it is not for all of the host.
+    repository: Option<Arc<str>>,
+}
 
-/// Who waited in vain: for which host, by which settings, and for which repository, where only that was silent.
-type Silent = (Who, Origin, TrustId, Option<Arc<str>>);
+/// Who waited in vain for a host.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct SilenceKey {
+    asker: Who,
+    origin: Origin,
+    host_settings: HostSettingsId,
+    /// If only this repository was silent.
+    repository: Option<Arc<str>>,
+}
 
 /// What an answer is kept under: the request, whatever the runtime paused before it.
-struct Named<'a>(&'a Request);
+struct RequestKey<'a>(&'a Request);
 
-impl Hash for Named<'_> {
+impl Hash for RequestKey<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let Request {
             asker,
@@ -88,11 +103,11 @@ impl Hash for Named<'_> {
             accept,
             auth,
             want,
-            trust,
+            host_settings,
             agent,
-            attempt: Attempt { nth, after: _ },
+            retry: Retry { nth, after: _ },
         } = self.0;
-        (asker, method, origin, path, accept, auth, want, trust, agent, nth).hash(state);
+        (asker, method, origin, path, accept, auth, want, host_settings, agent, nth).hash(state);
     }
 }
 
@@ -103,17 +118,17 @@ struct ContentKey<'a> {
     path: &'a str,
     accept: &'a str,
     want: &'a Want,
-    trust: TrustId,
+    host_settings: HostSettingsId,
 }
 
 /// Who was shown what, and by what right.
 #[derive(Hash)]
-struct Proof<'a> {
+struct ReadGrant<'a> {
     asker: Who,
     origin: &'a Origin,
     /// It ends in a digest, without a query; or names a repository.
     path: &'a str,
-    trust: TrustId,
+    host_settings: HostSettingsId,
     auth: &'a [(Origin, Auth)],
 }
 
@@ -126,20 +141,20 @@ impl Weighs for (Arc<Response>, Instant) {
 /// The memory.
 pub(super) struct Memo {
     clock: Clock,
-    /// By [`Named`].
+    /// By [`RequestKey`].
     answers: Bounded<Box<Kept>>,
     /// By [`ContentKey`]; with when they came.
     contents: Bounded<(Packed, Moment)>,
-    /// By [`Proof`]; when it was given.
-    proofs: Bounded<Moment>,
-    words: Words,
+    /// By [`ReadGrant`]; when it was given.
+    grants: Bounded<Moment>,
+    interned: Interned,
     /// When the last of `throttled` and `silent` ends: after that neither need be looked at.
     withheld_until: Mutex<Option<Instant>>,
     /// Until when, and whether the registry said so.
-    throttled: Cache<Throttled, (Instant, bool)>,
+    throttled: Cache<ThrottleKey, (Instant, bool)>,
     /// The repository that was throttled last, and until when: another one before that, and it is more than the repository.
-    throttled_last: Cache<Throttled, (Arc<str>, Instant)>,
-    silent: Cache<Silent, (Arc<Fault>, Instant)>,
+    throttled_last: Cache<ThrottleKey, (Arc<str>, Instant)>,
+    silent: Cache<SilenceKey, (Arc<Fault>, Instant)>,
     /// What a repository asked of an asker without authorisation, and until when that holds.
     challenges: Bounded<(Arc<Response>, Instant)>,
     max_stale: Duration,
@@ -153,9 +168,9 @@ impl Memo {
             clock: Clock::new(),
             answers: Bounded::new(share(28)),
             contents: Bounded::new(share(48)),
-            proofs: Bounded::new(share(19)),
+            grants: Bounded::new(share(19)),
             challenges: Bounded::new(share(5)),
-            words: Words::default(),
+            interned: Interned::default(),
             withheld_until: Mutex::default(),
             throttled: Cache::builder()
                 .max_capacity(limits::REMEMBERED)
@@ -181,16 +196,16 @@ impl Memo {
     /// The remembered answer to this very request.
     pub(super) fn recall(&self, request: &Request, age: Age) -> Option<Answer> {
         let now = self.clock.now();
-        let told = self.answers.read(self.answers.name(&Named(request)), |kept| {
+        let told = self.answers.read(self.answers.hash_of(&RequestKey(request)), |kept| {
             let counts = match age {
                 Age::Fresh | Age::Stale => kept.is_fresh(now),
                 Age::Since(since) => kept.is_fresh(now) && kept.age(now) <= since.elapsed(),
             };
-            let latest = counts.then(|| kept.as_of(request, &self.words, now)).flatten();
+            let latest = counts.then(|| kept.as_of(request, &self.interned, now)).flatten();
             if age != Age::Stale || latest.as_ref().is_some_and(|latest| !is_down(request, latest)) {
                 return latest;
             }
-            match kept.last_good(request, &self.words) {
+            match kept.last_good(request, &self.interned) {
                 Some((good, at)) if now.since(at) <= self.max_stale => Some(good),
                 Some(_) | None => latest,
             }
@@ -208,15 +223,15 @@ impl Memo {
 
     /// The content of this digest, whoever asked for it.
     pub(super) fn content(&self, request: &Request, age: Age) -> Option<Arc<Response>> {
-        let name = self.contents.name(&ContentKey::of(request));
+        let hash = self.contents.hash_of(&ContentKey::of(request));
         let longest = match age {
             Age::Fresh | Age::Since(_) => CONTENT,
             Age::Stale => CONTENT.max(self.max_stale),
         };
         let now = self.clock.now();
-        let answer = self.contents.read(name, |(packed, at)| {
+        let answer = self.contents.read(hash, |(packed, at)| {
             let holds = now.since(*at) < longest;
-            holds.then(|| packed.unpack(request, &self.words, false)).flatten()
+            holds.then(|| packed.unpack(request, &self.interned, false)).flatten()
         });
         match answer.flatten()? {
             Answer::Response(response) => Some(response),
@@ -226,15 +241,15 @@ impl Memo {
 
     /// Whether the content of this digest was read lately, whoever asked for it.
     fn is_recent(&self, request: &Request, age: Age) -> bool {
-        let name = self.contents.name(&ContentKey::of(request));
-        let at = self.contents.read(name, |(_, at)| *at);
+        let hash = self.contents.hash_of(&ContentKey::of(request));
+        let at = self.contents.read(hash, |(_, at)| *at);
         age == Age::Stale || at.is_some_and(|at| self.clock.now().since(at) < DIGEST)
     }
 
     /// When this asker was shown what it asks for, by the right that it asks by.
     fn shown(&self, request: &Request, age: Age) -> Option<Moment> {
-        let name = self.proofs.name(&Proof::of(request, bare(&request.path)));
-        let at = self.proofs.read(name, |at| *at)?;
+        let hash = self.grants.hash_of(&ReadGrant::of(request, bare(&request.path)));
+        let at = self.grants.read(hash, |at| *at)?;
         let longest = match age {
             Age::Fresh | Age::Since(_) => DIGEST,
             Age::Stale => DIGEST.max(self.max_stale),
@@ -244,8 +259,8 @@ impl Memo {
 
     /// What the repository of a request asked of this asker when it came without authorisation.
     pub(super) fn challenge(&self, request: &Request, age: Age) -> Option<Answer> {
-        let name = self.challenges.name(&repository(request)?);
-        let (response, until) = self.challenges.read(name, Clone::clone)?;
+        let hash = self.challenges.hash_of(&repository(request)?);
+        let (response, until) = self.challenges.read(hash, Clone::clone)?;
         let holds = match age {
             Age::Fresh => Instant::now() < until,
             // When it was given is not known.
@@ -267,11 +282,11 @@ impl Memo {
         }
         let scopes = [None, Some(Arc::from(part(&request.path)))];
         for (lane, scope) in lanes.iter().flat_map(|lane| scopes.iter().map(move |scope| (lane, scope))) {
-            if let Some((until, said)) = self.throttled.get(&throttled(request, *lane, scope.clone()))
+            if let Some((until, said)) = self.throttled.get(&ThrottleKey::of(request, *lane, scope.clone()))
                 && now < until
             {
                 return Some(Answer::NotSent(Arc::new(NotSent {
-                    at: asked(request),
+                    asked_at: asked(request),
                     why: Withheld::Throttled {
                         left: until.saturating_duration_since(now),
                         asked: said,
@@ -279,16 +294,13 @@ impl Memo {
                 })));
             }
         }
-        let silent = |scope| {
-            self.silent
-                .get(&(request.asker, request.origin.clone(), request.trust, scope))
-        };
+        let silent = |scope| self.silent.get(&SilenceKey::of(request, scope));
         let [host, path] = scopes;
         let stands = |(_, until): &(Arc<Fault>, Instant)| now < *until;
         let (fault, until) = silent(host).filter(stands).or_else(|| silent(path))?;
         (now < until).then(|| {
             Answer::Fault(Arc::new(Fault {
-                at: asked(request),
+                asked_at: asked(request),
                 ..Fault::clone(&fault)
             }))
         })
@@ -320,34 +332,33 @@ impl Memo {
                     && asks_who(request, response)
                     && let Some(key) = repository(request)
                 {
-                    let until = Instant::now() + lives(request, answer);
-                    let name = self.challenges.name(&key);
-                    let lives = DIGEST.max(self.max_stale);
-                    self.challenges.put(name, (Arc::clone(response), until), lives);
+                    let until = Instant::now() + ttl(request, answer);
+                    let hash = self.challenges.hash_of(&key);
+                    let ttl = DIGEST.max(self.max_stale);
+                    self.challenges.put(hash, (Arc::clone(response), until), ttl);
                 }
                 if response.is_success() && !response.is_of_no_registry() {
-                    self.prove(request, response);
+                    self.grant(request, response);
                     if is_content(request, response) {
                         // Found there from now on, by whoever has a proof; what was answered before is over.
-                        let name = self.contents.name(&ContentKey::of(request));
-                        let stored = (Packed::of(request, answer, &self.words), self.clock.now());
-                        self.contents.put(name, stored, CONTENT.max(self.max_stale));
-                        self.answers.take(self.answers.name(&Named(request)));
+                        let hash = self.contents.hash_of(&ContentKey::of(request));
+                        let stored = (Packed::of(request, answer, &self.interned), self.clock.now());
+                        self.contents.put(hash, stored, CONTENT.max(self.max_stale));
+                        self.answers.take(self.answers.hash_of(&RequestKey(request)));
                         return;
                     }
                 }
             }
-            Answer::Fault(fault) if is_silence(fault.what) && fault.at.origin == request.origin => {
-                let until = Instant::now() + fault_lives(fault.what);
+            Answer::Fault(fault) if is_silence(fault.what) && fault.asked_at.origin == request.origin => {
+                let until = Instant::now() + fault_ttl(fault.what);
                 let scope = (!is_of_host(fault.what)).then(|| Arc::from(part(&request.path)));
-                let key = (request.asker, request.origin.clone(), request.trust, scope);
                 self.withhold(until);
-                self.silent.insert(key, (Arc::clone(fault), until));
+                self.silent.insert(SilenceKey::of(request, scope), (Arc::clone(fault), until));
             }
             Answer::Fault(_) | Answer::NotSent(_) => {}
             Answer::Late => return,
         }
-        self.insert(request, answer, lives(request, answer), is_good(request, answer));
+        self.insert(request, answer, ttl(request, answer), is_good(request, answer));
     }
 
     /// A 429 is about the repository that it was given for, as far as is known: a proxy's cache may count by path, and the
@@ -356,8 +367,8 @@ impl Memo {
     fn throttle(&self, request: &Request, until: Instant, said: bool) {
         self.withhold(until);
         let own: Arc<str> = Arc::from(part(&request.path));
-        let of_host = throttled(request, lane(request), None);
-        let by_asker = throttled(request, Lane::All, None);
+        let of_host = ThrottleKey::of(request, lane(request), None);
+        let by_asker = ThrottleKey::of(request, Lane::All, None);
         let last = self.throttled_last.get(&by_asker);
         let another = last.is_some_and(|(other, still)| other != own && Instant::now() < still);
         if another || counts_by_account(&request.origin) || !own.starts_with("/v2/") {
@@ -366,24 +377,24 @@ impl Memo {
         }
         self.throttled_last.insert(by_asker, (Arc::clone(&own), until));
         self.throttled
-            .insert(throttled(request, lane(request), Some(own)), (until, said));
+            .insert(ThrottleKey::of(request, lane(request), Some(own)), (until, said));
     }
 
     /// Remembers a refusal that led on to a success as long as that: a runtime asks it again every time.
-    pub(super) fn keep_as_good(&self, request: &Request, lives: Duration) {
-        let name = self.answers.name(&Named(request));
-        let latest = self.answers.read(name, |kept| kept.latest(request, &self.words));
+    pub(super) fn keep_as_good(&self, request: &Request, ttl: Duration) {
+        let hash = self.answers.hash_of(&RequestKey(request));
+        let latest = self.answers.read(hash, |kept| kept.latest(request, &self.interned));
         if let Some(latest @ Answer::Response(_)) = latest.flatten() {
-            self.insert(request, &latest, lives, true);
+            self.insert(request, &latest, ttl, true);
         }
     }
 
-    fn insert(&self, request: &Request, answer: &Answer, lives: Duration, is_good: bool) {
+    fn insert(&self, request: &Request, answer: &Answer, ttl: Duration, is_good: bool) {
         let now = self.clock.now();
-        let name = self.answers.name(&Named(request));
-        let pack = |answer: &Answer| Packed::of(request, answer, &self.words);
+        let hash = self.answers.hash_of(&RequestKey(request));
+        let pack = |answer: &Answer| Packed::of(request, answer, &self.interned);
         let before = (!is_good && (is_down(request, answer) || is_throttled(answer)))
-            .then(|| self.answers.read(name, |before| before.last_good(request, &self.words)))
+            .then(|| self.answers.read(hash, |before| before.last_good(request, &self.interned)))
             .flatten()
             .flatten();
         let of_use = match &before {
@@ -392,14 +403,14 @@ impl Memo {
             None => Duration::ZERO,
         };
         let before = before.map(|(good, at)| (pack(&good), at));
-        let kept = Kept::new(pack(answer), now, lives, is_good, before);
+        let kept = Kept::new(pack(answer), now, ttl, is_good, before);
         // What led on to something is looked for a little later.
-        self.answers.put(name, Box::new(kept), (lives + DOWN).max(of_use));
+        self.answers.put(hash, Box::new(kept), (ttl + FAULT_TTL).max(of_use));
     }
 
     /// Notes what a good answer shows to its asker: the digest that it asked for, the one that its tag stands for, and the config of a
     /// manifest that it was given.
-    fn prove(&self, request: &Request, response: &Response) {
+    fn grant(&self, request: &Request, response: &Response) {
         let now = self.clock.now();
         let path = bare(&request.path);
         let Some((folder, name)) = path.rsplit_once('/') else { return };
@@ -414,7 +425,7 @@ impl Memo {
     }
 
     /// Notes what an answer from memory shows to its asker: the config of a manifest, for as long as the manifest itself.
-    pub(super) fn prove_config(&self, request: &Request, answer: &Answer) {
+    pub(super) fn grant_config(&self, request: &Request, answer: &Answer) {
         if let Answer::Response(response) = answer
             && matches!(response.body, Body::Manifest { .. })
             && let Some(at) = self.shown(request, Age::Fresh)
@@ -440,20 +451,43 @@ impl Memo {
     }
 
     fn note(&self, request: &Request, path: &str, at: Moment) {
-        let name = self.proofs.name(&Proof::of(request, path));
-        if self.proofs.read(name, |before| *before).is_none_or(|before| before < at) {
-            self.proofs.put(name, at, DIGEST.max(self.max_stale));
+        let hash = self.grants.hash_of(&ReadGrant::of(request, path));
+        if self.grants.read(hash, |before| *before).is_none_or(|before| before < at) {
+            self.grants.put(hash, at, DIGEST.max(self.max_stale));
         }
     }
 }
 
-impl<'a> Proof<'a> {
+impl ThrottleKey {
+    fn of(request: &Request, lane: Lane, repository: Option<Arc<str>>) -> Self {
+        Self {
+            host: Arc::clone(&request.origin.host),
+            port: request.origin.port,
+            asker: request.asker.id,
+            lane,
+            repository,
+        }
+    }
+}
+
+impl SilenceKey {
+    fn of(request: &Request, repository: Option<Arc<str>>) -> Self {
+        Self {
+            asker: request.asker,
+            origin: request.origin.clone(),
+            host_settings: request.host_settings,
+            repository,
+        }
+    }
+}
+
+impl<'a> ReadGrant<'a> {
     fn of(request: &'a Request, path: &'a str) -> Self {
         Self {
             asker: request.asker,
             origin: &request.origin,
             path,
-            trust: request.trust,
+            host_settings: request.host_settings,
             auth: &request.auth,
         }
     }
@@ -466,7 +500,7 @@ impl<'a> ContentKey<'a> {
             path: &request.path,
             accept: &request.accept,
             want: &request.want,
-            trust: request.trust,
+            host_settings: request.host_settings,
         }
     }
 }
@@ -500,10 +534,10 @@ impl Known for Looked<'_> {
 }
 
 /// A repository at a host, asked by somebody: `/v2/team/app`.
-fn repository(request: &Request) -> Option<Proof<'_>> {
+fn repository(request: &Request) -> Option<ReadGrant<'_>> {
     let path = bare(&request.path);
     let end = ["/manifests/", "/blobs/"].iter().find_map(|part| path.rfind(part))?;
-    Some(Proof::of(request, path.get(..end)?))
+    Some(ReadGrant::of(request, path.get(..end)?))
 }
 
 fn lane(request: &Request) -> Lane {
@@ -511,11 +545,6 @@ fn lane(request: &Request) -> Lane {
         (Method::Head | Method::Post, _) | (_, Want::Token(_)) => Lane::All,
         (Method::Get, _) => Lane::Content,
     }
-}
-
-fn throttled(request: &Request, lane: Lane, repository: Option<Arc<str>>) -> Throttled {
-    let Origin { host, port, .. } = &request.origin;
-    (Arc::clone(host), *port, request.asker.id, lane, repository)
 }
 
 /// Whether a registry is known to count requests by account or address, for all of its repositories: Docker Hub (docs.docker.com,
@@ -556,7 +585,7 @@ fn is_content(request: &Request, response: &Response) -> bool {
 }
 
 /// How long an answer holds.
-fn lives(request: &Request, answer: &Answer) -> Duration {
+fn ttl(request: &Request, answer: &Answer) -> Duration {
     let good = if is_by_digest(request) { DIGEST } else { TAG };
     match answer {
         // The vault knows how long a token holds.
@@ -564,27 +593,27 @@ fn lives(request: &Request, answer: &Answer) -> Duration {
         // It asks; it does not refuse. Its answer holds as long as what it stands in front of.
         Answer::Response(response) if asks_who(request, response) && request.auth.is_empty() => good,
         // A login page or an ingress: it may be over in a moment.
-        Answer::Response(response) if is_before_the_registry(request, response) => DOWN,
+        Answer::Response(response) if is_before_the_registry(request, response) => FAULT_TTL,
         Answer::Response(response) => match response.status {
             200..300 => good,
             429 => wait(response.retry_after),
-            400..=407 | 409..=499 => SETTLED,
-            _ => DOWN,
+            400..=407 | 409..=499 => REFUSAL_TTL,
+            _ => FAULT_TTL,
         },
-        Answer::Fault(fault) => fault_lives(fault.what),
-        Answer::NotSent(_) | Answer::Late => SETTLED,
+        Answer::Fault(fault) => fault_ttl(fault.what),
+        Answer::NotSent(_) | Answer::Late => REFUSAL_TTL,
     }
 }
 
-fn fault_lives(kind: FaultKind) -> Duration {
+fn fault_ttl(kind: FaultKind) -> Duration {
     match kind {
         FaultKind::Tls(TlsFault::PlainHttp) => PLAIN_HTTP,
-        FaultKind::RedirectLoop | FaultKind::Internal => SETTLED,
+        FaultKind::RedirectLoop | FaultKind::Internal => REFUSAL_TTL,
         FaultKind::NameNotResolved
         | FaultKind::Connection(_)
         | FaultKind::TimedOut(_)
         | FaultKind::Tls(_)
-        | FaultKind::Unreadable => DOWN,
+        | FaultKind::Unreadable => FAULT_TTL,
     }
 }
 
@@ -601,7 +630,7 @@ fn is_good(request: &Request, answer: &Answer) -> bool {
 /// Whether something else than the registry answered for it. Of a token server, and of `/v2/`, nobody expects that it shows itself.
 fn is_before_the_registry(request: &Request, response: &Response) -> bool {
     let about_content = match &request.want {
-        Want::Manifest { .. } | Want::Config { .. } | Want::Blob { .. } | Want::Words => true,
+        Want::Manifest { .. } | Want::Config { .. } | Want::Blob { .. } | Want::ErrorText => true,
         Want::Nothing => repository(request).is_some() || !response.is_success(),
         Want::Token(_) | Want::Tags { .. } => false,
     };

@@ -10,8 +10,8 @@ pub(super) mod show;
 
 use super::K3sFile;
 use super::SetupError;
-use super::clients::{Trust as Tls, Verification};
-use super::trust::{Trust, Trusts, Written};
+use super::clients::{TlsTrust, Verification};
+use super::host_settings::{HostSettings, HostSettingsTable, WrittenHost};
 use super::vault::Vault;
 use crate::credentials::Credential;
 use crate::files;
@@ -22,7 +22,7 @@ use crate::runtime::containerd::hosts::{Host, Hosts};
 use crate::runtime::containerd::hosts_toml::{Files, Line};
 use crate::runtime::containerd::peers::Shared;
 use crate::runtime::containerd::rewrites::Rewrites;
-use crate::runtime::request::{TrustId, Who};
+use crate::runtime::request::{HostSettingsId, Who};
 use folder::{Folder, Meaning};
 use k3s::K3s;
 use moka::future::Cache;
@@ -48,7 +48,7 @@ struct Known {
     /// Where it was found.
     from: Option<Arc<str>>,
     /// The settings that it names.
-    trusts: Vec<(TrustId, Arc<Trust>)>,
+    host_settings: Vec<(HostSettingsId, Arc<HostSettings>)>,
     /// The nodes' own credentials that it has.
     credentials: Vec<Credential>,
 }
@@ -64,7 +64,7 @@ pub(super) struct Nodes {
     /// Of which registries nodes give each other the images, and when that was last looked at.
     shared: Mutex<Option<(Instant, Option<Arc<Shared>>)>>,
     known: Cache<String, Slot>,
-    trusts: Arc<Trusts>,
+    settings_table: Arc<HostSettingsTable>,
     logged: Arc<Logged>,
 }
 
@@ -133,23 +133,23 @@ impl Logged {
 impl Nodes {
     /// Trees below `roots`, the first that has a folder for a registry wins. Everything in them is read once: the error names file and
     /// line.
-    pub(super) fn new(roots: Vec<PathBuf>, trusts: Arc<Trusts>) -> Result<Self, SetupError> {
+    pub(super) fn new(roots: Vec<PathBuf>, settings_table: Arc<HostSettingsTable>) -> Result<Self, SetupError> {
         let problems: Vec<String> = roots.iter().flat_map(|root| folder::problems(root)).collect();
         if !problems.is_empty() {
             return Err(SetupError(problems.join("\n")));
         }
-        Ok(Self::with(Source::Roots(roots), Broken::AsOnANode, trusts))
+        Ok(Self::with(Source::Roots(roots), Broken::AsOnANode, settings_table))
     }
 
     /// By a `registries.yaml`, which must be sound: the error names file and line.
-    pub(super) fn of_k3s(file: K3sFile, trusts: Arc<Trusts>) -> Result<Self, SetupError> {
+    pub(super) fn of_k3s(file: K3sFile, settings_table: Arc<HostSettingsTable>) -> Result<Self, SetupError> {
         let k3s = K3s::new(file);
         k3s.read().map_err(SetupError)?;
-        Ok(Self::with(Source::K3s(k3s), Broken::Unknown, trusts))
+        Ok(Self::with(Source::K3s(k3s), Broken::Unknown, settings_table))
     }
 
     /// The same for the nodes of a pool: where it is broken, nothing is concluded.
-    pub(super) fn of_k3s_pool(name: &str, file: K3sFile, trusts: Arc<Trusts>) -> Self {
+    pub(super) fn of_k3s_pool(name: &str, file: K3sFile, settings_table: Arc<HostSettingsTable>) -> Self {
         let k3s = K3s::new(file);
         if let Err(why) = k3s.read() {
             tracing::warn!(
@@ -158,11 +158,11 @@ impl Nodes {
                 "a pool's registries.yaml cannot be used; whether its nodes pull is not known"
             );
         }
-        Self::with(Source::K3s(k3s), Broken::Unknown, trusts)
+        Self::with(Source::K3s(k3s), Broken::Unknown, settings_table)
     }
 
     /// The same for the nodes of a pool: broken files are logged, and nothing is concluded for the registries concerned.
-    pub(super) fn of_pool(name: &str, roots: Vec<PathBuf>, trusts: Arc<Trusts>) -> Self {
+    pub(super) fn of_pool(name: &str, roots: Vec<PathBuf>, settings_table: Arc<HostSettingsTable>) -> Self {
         for why in roots.iter().flat_map(|root| folder::problems(root)) {
             tracing::warn!(
                 pool = name,
@@ -170,16 +170,16 @@ impl Nodes {
                 "a pool's hosts.toml cannot be used; whether its nodes pull is not known"
             );
         }
-        Self::with(Source::Roots(roots), Broken::Unknown, trusts)
+        Self::with(Source::Roots(roots), Broken::Unknown, settings_table)
     }
 
-    fn with(source: Source, broken: Broken, trusts: Arc<Trusts>) -> Self {
+    fn with(source: Source, broken: Broken, settings_table: Arc<HostSettingsTable>) -> Self {
         Self {
             source: Arc::new(source),
             broken,
             shared: Mutex::default(),
             known: Cache::builder().max_capacity(REGISTRIES).time_to_idle(REMEMBERED_FOR).build(),
-            trusts,
+            settings_table,
             logged: Arc::default(),
         }
     }
@@ -196,7 +196,11 @@ impl Nodes {
             Some((_, known)) => Some(known.clone()),
             None => None,
         };
-        let (name, source, trusts) = (registry.to_owned(), Arc::clone(&self.source), Arc::clone(&self.trusts));
+        let (name, source, settings_table) = (
+            registry.to_owned(),
+            Arc::clone(&self.source),
+            Arc::clone(&self.settings_table),
+        );
         let (logged, broken) = (Arc::clone(&self.logged), self.broken);
         // Files are read, and clients are built.
         let read = tokio::task::spawn_blocking(move || {
@@ -230,17 +234,17 @@ impl Nodes {
                 (None, Some(folder)) => Some(folder.path.display().to_string()),
                 (None, None) => None,
             };
-            let mut trusts_of = Vec::new();
+            let mut in_use = Vec::new();
             let mut hosts = folder.as_ref().map(|folder| {
                 let mut reading = Reading {
                     registry: &name,
                     folder,
-                    all: &trusts,
-                    trusts: Vec::new(),
+                    all: &settings_table,
+                    host_settings: Vec::new(),
                 };
                 let hosts = reading.hosts();
                 logged.log(folder, hosts.by_k3s.as_ref().unwrap_or(&hosts.hosts));
-                trusts_of = reading.trusts;
+                in_use = reading.host_settings;
                 hosts
             });
             let credentials = k3s.map_or_else(Vec::new, |k3s| add_credentials(&mut hosts, &k3s, &name));
@@ -248,7 +252,7 @@ impl Nodes {
                 id,
                 from: from.map(Arc::from),
                 config: hosts.map_or(NodeConfig::Default, |hosts| NodeConfig::Containerd(Arc::new(hosts))),
-                trusts: trusts_of,
+                host_settings: in_use,
                 credentials,
             }
         });
@@ -264,7 +268,7 @@ impl Nodes {
                     by_client: false,
                 })),
                 from: None,
-                trusts: Vec::new(),
+                host_settings: Vec::new(),
                 credentials: Vec::new(),
             }
         });
@@ -304,8 +308,8 @@ impl Nodes {
 
     /// Settings that are in use are not forgotten.
     fn keep(&self, known: &Known, vault: &Vault) {
-        for (id, trust) in &known.trusts {
-            self.trusts.keep(*id, trust);
+        for (id, host_settings) in &known.host_settings {
+            self.settings_table.keep(*id, host_settings);
         }
         for credential in &known.credentials {
             vault.knows(credential);
@@ -320,7 +324,7 @@ impl Known {
             id: None,
             config: NodeConfig::Unreadable(Arc::from(why)),
             from: None,
-            trusts: Vec::new(),
+            host_settings: Vec::new(),
             credentials: Vec::new(),
         }
     }
@@ -390,8 +394,8 @@ fn unknown(registry: &str, why: &str) -> Host {
 struct Reading<'a> {
     registry: &'a str,
     folder: &'a Folder,
-    all: &'a Trusts,
-    trusts: Vec<(TrustId, Arc<Trust>)>,
+    all: &'a HostSettingsTable,
+    host_settings: Vec<(HostSettingsId, Arc<HostSettings>)>,
 }
 
 impl Reading<'_> {
@@ -463,7 +467,7 @@ impl Reading<'_> {
                 unusable: None,
                 pull: line.pull,
                 resolve: line.resolve,
-                trust: TrustId::default(),
+                settings: HostSettingsId::default(),
                 rewrites: Rewrites::default(),
                 node: Who::default(),
             },
@@ -483,7 +487,7 @@ impl Reading<'_> {
             return host;
         }
         let registered = special.then(|| self.tls(line)).transpose().and_then(|tls| {
-            self.all.register(Written {
+            self.all.register(WrittenHost {
                 server,
                 named,
                 headers: line.headers.clone(),
@@ -491,9 +495,9 @@ impl Reading<'_> {
             })
         });
         match registered {
-            Ok((id, trust)) => {
-                host.trust = id;
-                self.trusts.push((id, trust));
+            Ok((id, host_settings)) => {
+                host.settings = id;
+                self.host_settings.push((id, host_settings));
             }
             Err(why) => host.unusable = Some(Arc::from(why)),
         }
@@ -501,7 +505,7 @@ impl Reading<'_> {
     }
 
     /// The files' contents. The error names the file that cannot be read here.
-    fn tls(&self, line: &Line) -> Result<Tls, String> {
+    fn tls(&self, line: &Line) -> Result<TlsTrust, String> {
         let files = &line.tls;
         let content = |name: &String| {
             let path = self.folder.path.join(name);
@@ -523,7 +527,7 @@ impl Reading<'_> {
             }
             None => None,
         };
-        Ok(Tls {
+        Ok(TlsTrust {
             verification: match files.skip_verify {
                 Some(true) => Verification::None,
                 Some(false) | None => Verification::Full,

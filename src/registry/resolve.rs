@@ -188,7 +188,7 @@ impl Guarded {
         let admitted = self
             .reach
             .choose(found, |address: &SocketAddr| address.ip())
-            .map_err(|refused| ResolveError::Refused(refused.into()))?;
+            .map_err(|why| ResolveError::StoppedByGuard(why.into()))?;
         if admitted.is_empty() {
             return Err(ResolveError::NoSuchHost(None));
         }

@@ -1,15 +1,15 @@
 //! Explains to people how given nodes reach their registries: which hosts they ask in which order, under which names, with which
 //! credentials, and which line of which file says so. It contains no secrets.
 
-use super::section::{Image, Section};
-use super::{Settings, crio, nodes};
+use super::show_section::{Image, Section};
+use super::{RegistrySettings, crio, nodes};
 use crate::runtime::crio::openshift::OperatorConfig;
 use crate::runtime::{Pool, Runtime};
 
 /// The way of a node of a pool with this runtime, to all registries or for one image alone; `openshift` is what OpenShift's objects say, where
 /// there are some. The error has a line for each fault of the files.
 pub fn show(
-    settings: &Settings,
+    settings: &RegistrySettings,
     pool: Pool,
     runtime: Runtime,
     openshift: Option<&OperatorConfig>,

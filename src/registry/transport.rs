@@ -1,9 +1,9 @@
 //! Turns an HTTP client's error into what it proves.
 
 use super::client;
-use crate::net::Refused;
+use crate::net::NotAdmitted;
 use crate::runtime::answer::FaultKind;
-use crate::runtime::outcome::{CUT_SHORT, ConnectionFault, Refusal, TimeoutStage, TlsFault};
+use crate::runtime::outcome::{CUT_SHORT, ConnectionFault, GuardRule, TimeoutStage, TlsFault};
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -16,7 +16,7 @@ pub(super) enum ResolveError {
     /// It was not asked for: too many wait for names that never resolve.
     Crowded,
     /// The guard admits none of its addresses.
-    Refused(Refusal),
+    StoppedByGuard(GuardRule),
 }
 
 impl fmt::Display for ResolveError {
@@ -25,23 +25,23 @@ impl fmt::Display for ResolveError {
             Self::NoSuchHost(Some(error)) => f.write_str(error),
             Self::NoSuchHost(None) => f.write_str("the name has no address"),
             Self::Crowded => f.write_str("too many names wait to be resolved"),
-            Self::Refused(_) => f.write_str("the address is not admitted"),
+            Self::StoppedByGuard(_) => f.write_str("the address is not admitted"),
         }
     }
 }
 
 impl Error for ResolveError {}
 
-impl From<Refused> for Refusal {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::Range(range) => Self::Address {
+impl From<NotAdmitted> for GuardRule {
+    fn from(why: NotAdmitted) -> Self {
+        match why {
+            NotAdmitted::Range(range) => Self::Address {
                 range: range.to_string(),
             },
-            Refused::Never(address) => Self::NeverAdmitted {
+            NotAdmitted::Never(address) => Self::NeverAdmitted {
                 address: address.to_string(),
             },
-            Refused::Metadata(name) => Self::Metadata { name },
+            NotAdmitted::Metadata(name) => Self::Metadata { name },
         }
     }
 }
@@ -71,7 +71,7 @@ pub(super) enum Failed {
     /// By the network, or the other end.
     Fault(FaultKind),
     /// By our guard: nothing was sent.
-    Refused(Refusal),
+    StoppedByGuard(GuardRule),
 }
 
 /// Why a request failed, and the transport's own words.
@@ -80,7 +80,7 @@ pub(super) fn failed(error: &client::Error) -> (Failed, String) {
         return match failed {
             ResolveError::NoSuchHost(_) => (Failed::Fault(FaultKind::NameNotResolved), failed.to_string()),
             ResolveError::Crowded => (Failed::Fault(FaultKind::TimedOut(TimeoutStage::Deadline)), failed.to_string()),
-            ResolveError::Refused(refusal) => (Failed::Refused(refusal.clone()), failed.to_string()),
+            ResolveError::StoppedByGuard(rule) => (Failed::StoppedByGuard(rule.clone()), failed.to_string()),
         };
     }
     let (kind, words) = fault(error);

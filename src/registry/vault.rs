@@ -267,7 +267,7 @@ impl Masks {
 mod tests {
     use super::*;
     use crate::credentials::Hidden;
-    use crate::runtime::answer::{At, Body};
+    use crate::runtime::answer::{AskedAt, Body};
     use crate::runtime::request::{Method, Origin, Scheme};
 
     fn credential(user: &str, password: &str, identity: &str) -> Credential {
@@ -291,7 +291,7 @@ mod tests {
 
     fn granted() -> Arc<Response> {
         Arc::new(Response {
-            at: At {
+            asked_at: AskedAt {
                 method: Method::Get,
                 origin: Origin::new(Scheme::Https, "t.example").unwrap(),
                 path: Arc::from("/token"),

@@ -5,23 +5,23 @@
 
 use super::clients::Factory;
 use super::exchange::{Exchange, Exchanged, Secrets, asked, internal};
+use super::host_settings::HostSettingsTable;
 use super::instead::{Instead, beyond, instead, shown_by};
-use super::memo::{Age, Looked, Memo, SETTLED};
-use super::pools::{NodeLogins, Pools};
+use super::memo::{Age, Looked, Memo, REFUSAL_TTL};
+use super::node_files::{NodeFiles, NodeLogins};
 use super::queue::{on_behalf_of, share};
-use super::trust::Trusts;
 use super::vault::{self, Token, Vault};
-use super::{PoolFiles, Settings, SetupError};
+use super::{PoolFiles, RegistrySettings, SetupError};
 use crate::ask::{Recall, Source};
 use crate::credentials::Credential;
 use crate::image::Reference;
 use crate::limits;
-use crate::runtime::answer::{Answer, At, Fault, FaultKind, NotSent, Withheld};
+use crate::runtime::answer::{Answer, AskedAt, Fault, FaultKind, NotSent, Withheld};
 use crate::runtime::containerd::authorizer::token_request;
 use crate::runtime::containerd::peers::Shared;
 use crate::runtime::crio::node::NodeSettings;
 use crate::runtime::crio::openshift::OperatorConfig;
-use crate::runtime::outcome::{Refusal, TimeoutStage};
+use crate::runtime::outcome::{GuardRule, TimeoutStage};
 use crate::runtime::request::{Auth, Grant, Origin, Request, TokenRequest, Want, Who};
 use crate::runtime::{NodeConfigs, Pool};
 use crate::telemetry::{CacheName, CacheResult, Metrics};
@@ -53,7 +53,7 @@ struct Inner {
     exchange: Exchange,
     vault: Vault,
     memo: Memo,
-    pools: Pools,
+    node_files: NodeFiles,
     flights: Mutex<HashMap<Request, Flight>>,
     limit: Duration,
     metrics: Metrics,
@@ -69,8 +69,8 @@ pub struct Since<'a>(&'a Wire, Instant);
 impl Wire {
     /// Builds the HTTP clients and reads the `hosts.toml` tree once. Fails with a sentence when no trust roots can be loaded, and with a
     /// line for each `hosts.toml` that cannot be used, which names file, line and column.
-    pub fn new(settings: Settings, metrics: Metrics) -> Result<Self, SetupError> {
-        let Settings {
+    pub fn new(settings: RegistrySettings, metrics: Metrics) -> Result<Self, SetupError> {
+        let RegistrySettings {
             reach,
             cache_bytes,
             max_stale,
@@ -88,7 +88,7 @@ impl Wire {
         let reach = Arc::new(reach);
         let request_limit = limits::REQUEST.min(limit / 2);
         let factory = Factory::new(&reach, &resolve, &roots, proxy.as_ref(), request_limit)?;
-        let trusts = Arc::new(Trusts::new(factory)?);
+        let settings_table = Arc::new(HostSettingsTable::new(factory)?);
         let tokens = cache_bytes / 5;
         let usual = PoolFiles {
             name: String::new(),
@@ -97,8 +97,16 @@ impl Wire {
             k3s,
         };
         Ok(Self(Arc::new(Inner {
-            pools: Pools::new(usual, pools, &trusts)?,
-            exchange: Exchange::new(trusts, reach, proxy, user_agent, network, request_limit, metrics.clone()),
+            node_files: NodeFiles::new(usual, pools, &settings_table)?,
+            exchange: Exchange::new(
+                settings_table,
+                reach,
+                proxy,
+                user_agent,
+                network,
+                request_limit,
+                metrics.clone(),
+            ),
             vault: Vault::new(tokens),
             memo: Memo::new(cache_bytes - tokens, max_stale),
             flights: Mutex::default(),
@@ -115,27 +123,27 @@ impl Wire {
     /// What CRI-O nodes are told where no file of the settings says it: what OpenShift makes of the cluster's objects, or why that is not
     /// known.
     pub fn set_openshift(&self, config: Option<Result<OperatorConfig, String>>) {
-        self.0.pools.set_openshift(config);
+        self.0.node_files.set_openshift(config);
     }
 
     /// The configuration of the nodes of a pool for an image of a pod in this namespace.
     pub async fn node_configs(&self, pool: Pool, reference: &Reference, namespace: &str) -> NodeConfigs {
-        self.0.pools.configs(pool, reference, namespace, &self.0.vault).await
+        self.0.node_files.configs(pool, reference, namespace, &self.0.vault).await
     }
 
     /// The configuration of nodes with CRI-O by pool, where it is known.
     pub async fn registries_conf(&self) -> BTreeMap<Pool, Arc<NodeSettings>> {
-        self.0.pools.registries_conf().await
+        self.0.node_files.registries_conf().await
     }
 
     /// The registries whose images nodes of k3s give each other, pool by pool, where it is known.
     pub async fn shared(&self) -> BTreeMap<Pool, Arc<Shared>> {
-        self.0.pools.shared().await
+        self.0.node_files.shared().await
     }
 
     /// What OpenShift's kubelets log in with, beside the pods' own.
     pub fn node_logins(&self) -> NodeLogins {
-        self.0.pools.logins()
+        self.0.node_files.logins()
     }
 
     /// Memory with old good answers.
@@ -145,7 +153,7 @@ impl Wire {
 
     /// Without answers so old that a refusal of that age would be forgotten by `now`, except what cannot change.
     pub fn without_older(&self, now: Instant) -> Since<'_> {
-        Since(self, now.checked_sub(SETTLED).unwrap_or(now))
+        Since(self, now.checked_sub(REFUSAL_TTL).unwrap_or(now))
     }
 }
 
@@ -212,7 +220,7 @@ impl Inner {
             Instead::Send => None,
         };
         if let Some(answer) = &answer {
-            self.memo.prove_config(request, answer);
+            self.memo.grant_config(request, answer);
         }
         answer.or_else(|| self.memo.withheld(request))
     }
@@ -232,26 +240,26 @@ impl Inner {
                 } else {
                     let (inner, asked) = (Arc::clone(self), request.clone());
                     let work = async move { inner.get(&asked, age).await };
-                    (self.take_off(request, &mut flights, work), CacheResult::Miss)
+                    (self.start_flight(request, &mut flights, work), CacheResult::Miss)
                 }
             };
             self.counts(request, result);
             // It ends without an answer when the async runtime does.
-            let landed = flight.await;
-            landed.unwrap_or_else(|_| internal(request, "the look-up was given up"))
+            let answer = flight.await;
+            answer.unwrap_or_else(|_| internal(request, "the look-up was given up"))
         };
         // A request may take another one first, and that one a token.
         Box::pin(waiting)
     }
 
     /// Begins a task that gets an answer.
-    fn take_off(
+    fn start_flight(
         self: &Arc<Self>,
         request: &Request,
         flights: &mut HashMap<Request, Flight>,
         work: impl Future<Output = Answer> + Send + 'static,
     ) -> Flight {
-        let (landing, flight) = oneshot::channel();
+        let (answer_sender, flight) = oneshot::channel();
         let flight = flight.shared();
         flights.insert(request.clone(), flight.clone());
         let (inner, request) = (Arc::clone(self), request.clone());
@@ -266,7 +274,7 @@ impl Inner {
                 }
                 Err(_) => {
                     let late = Answer::Fault(Arc::new(Fault {
-                        at: asked(&request),
+                        asked_at: asked(&request),
                         what: FaultKind::TimedOut(TimeoutStage::Deadline),
                         detail: None,
                     }));
@@ -276,7 +284,7 @@ impl Inner {
             };
             inner.flights().remove(&request);
             // It fails if nobody waits any longer.
-            let _ = landing.send(answer);
+            let _ = answer_sender.send(answer);
             inner.weigh();
         }));
         flight
@@ -289,7 +297,7 @@ impl Inner {
         loop {
             match instead(request, &looked, first.as_ref()) {
                 Instead::Answer(answer) => {
-                    self.memo.prove_config(request, &answer);
+                    self.memo.grant_config(request, &answer);
                     return answer;
                 }
                 Instead::First(other) if first.is_none() => first = Some(self.answer(&other, age).await),
@@ -328,14 +336,14 @@ impl Inner {
             let Exchanged { answer, token } = self.exchange.send(request, &secrets).await;
             if let (Answer::Response(response), Want::Token(key), Some(fresh)) = (&answer, &request.want, token) {
                 let good_for = self.vault.keep(key, fresh, response);
-                self.keep_detour(key, request, good_for);
+                self.remember_refused_post(key, request, good_for);
             }
             let Answer::Response(response) = &answer else {
                 return answer;
             };
             let revoked = used
                 .iter()
-                .find(|(origin, _, used, token)| (*used || token.may_have_expired()) && *origin == response.at.origin);
+                .find(|(origin, _, used, token)| (*used || token.may_have_expired()) && *origin == response.asked_at.origin);
             match revoked {
                 Some((_, key, _, token)) if response.status == 401 && refused.is_none() => {
                     self.vault.forget(key, token);
@@ -395,13 +403,13 @@ impl Inner {
             return Ok(token);
         }
         // The rule for token servers was held when it was first asked for.
-        let request = token_request(key, of.trust, of.agent).map_err(|_| forbidden(key))?;
+        let request = token_request(key, of.host_settings, of.agent).map_err(|_| forbidden(key))?;
         let answer = self.answer(&request, Age::Fresh).await;
         self.vault.token(key).ok_or(answer)
     }
 
     /// A server that knows no POST refuses one before each GET: that is remembered as long as the token that the GET brought.
-    fn keep_detour(&self, key: &Arc<TokenRequest>, of: &Request, good_for: Duration) {
+    fn remember_refused_post(&self, key: &Arc<TokenRequest>, of: &Request, good_for: Duration) {
         if key.by != Grant::Basic {
             return;
         }
@@ -410,7 +418,7 @@ impl Inner {
                 by,
                 ..TokenRequest::clone(key)
             });
-            if let Ok(request) = token_request(&posted, of.trust, of.agent) {
+            if let Ok(request) = token_request(&posted, of.host_settings, of.agent) {
                 self.memo.keep_as_good(&request, good_for);
             }
         }
@@ -423,7 +431,7 @@ impl Inner {
             Want::Manifest { by: Some(_) } => CacheName::Content,
             Want::Config { .. } | Want::Blob { .. } => CacheName::Parts,
             // Whole pulls are counted where they are asked for.
-            Want::Nothing | Want::Manifest { by: None } | Want::Tags { .. } | Want::Words => return,
+            Want::Nothing | Want::Manifest { by: None } | Want::Tags { .. } | Want::ErrorText => return,
         };
         let result = match result {
             CacheResult::Joined => CacheResult::Hit,
@@ -452,7 +460,7 @@ type Sent = (Origin, Arc<TokenRequest>, Arc<Token>);
 fn is_refusal(answer: &Answer) -> bool {
     match answer {
         Answer::Response(response) => {
-            matches!(response.status, 400..=407 | 409..=428 | 430..=499) && !response.words().about_address
+            matches!(response.status, 400..=407 | 409..=428 | 430..=499) && !response.error_text().about_address
         }
         Answer::Fault(_) | Answer::NotSent(_) | Answer::Late => false,
     }
@@ -468,12 +476,12 @@ fn ungranted(request: &Request, answer: Answer) -> Answer {
 
 fn forbidden(key: &TokenRequest) -> Answer {
     Answer::NotSent(Arc::new(NotSent {
-        at: At {
+        asked_at: AskedAt {
             method: key.by.method(),
             origin: key.origin.clone(),
             path: Arc::from("/"),
         },
-        why: Withheld::Guard(Refusal::Realm),
+        why: Withheld::Guard(GuardRule::Realm),
     }))
 }
 
@@ -481,12 +489,12 @@ fn forbidden(key: &TokenRequest) -> Answer {
 mod tests {
     use super::*;
     use crate::net::Reach;
-    use crate::runtime::request::{Agent, Attempt, Method, Scheme, TrustId};
+    use crate::runtime::request::{Agent, HostSettingsId, Method, Retry, Scheme};
 
     fn wire(metrics: &Metrics) -> Wire {
-        let settings = Settings {
+        let settings = RegistrySettings {
             reach: Reach::Everything,
-            ..Settings::default()
+            ..RegistrySettings::default()
         };
         Wire::new(settings, metrics.clone()).unwrap()
     }
@@ -500,14 +508,14 @@ mod tests {
             accept: Arc::from("*/*"),
             auth: Vec::new(),
             want: Want::Nothing,
-            trust: TrustId::default(),
+            host_settings: HostSettingsId::default(),
             agent: Agent::default(),
-            attempt: Attempt::default(),
+            retry: Retry::default(),
         }
     }
 
     async fn fly(wire: &Wire, work: impl Future<Output = Answer> + Send + 'static) -> Answer {
-        let flight = wire.0.take_off(&request(), &mut wire.0.flights(), work);
+        let flight = wire.0.start_flight(&request(), &mut wire.0.flights(), work);
         let answer = flight.await.unwrap();
         assert!(wire.0.flights().is_empty());
         answer

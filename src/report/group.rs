@@ -1,9 +1,9 @@
 //! Findings by image and cause, with the places that share them: each problem is reported once.
 
 use super::{Entry, ImageStatus};
-use crate::verdict::answer::Remark;
 use crate::verdict::cause::Property;
 use crate::verdict::message::image_of;
+use crate::verdict::review_result::Remark;
 use crate::verdict::{Cause, Decision, Finding};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

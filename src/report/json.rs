@@ -1,7 +1,7 @@
 //! `-o json`: schema `pullgate.dev/report/v1`. Every key is always present, empty or null.
 
 use super::{Entry, Report, Summary, summary};
-use crate::verdict::answer::Remark;
+use crate::verdict::review_result::Remark;
 use crate::verdict::size::Size;
 use crate::verdict::ways::NodeWay;
 use crate::verdict::{Finding, Outlook, Verdict};

@@ -1,6 +1,6 @@
 //! `-o sarif`: SARIF 2.1.0 (OASIS), the subset that code scanning uses.
 
-use super::{Entry, Report, Source, paragraph, relative, title};
+use super::{Entry, Report, SourceDocument, paragraph, relative, title};
 use crate::verdict::{Cause, Decision, Finding, Verdict};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
@@ -101,7 +101,7 @@ fn found(entries: &[Entry]) -> impl Iterator<Item = (&Entry, &Finding, &Decision
 fn notifications(report: &Report) -> Vec<Value> {
     let notification = |level: &str, text: &str, file: Option<&str>, line: Option<usize>| {
         let mut notification = json!({"level": level, "message": {"text": text}});
-        let source = file.map(|file| Source {
+        let source = file.map(|file| SourceDocument {
             file: file.to_owned(),
             document: 0,
         });
@@ -173,7 +173,7 @@ fn location(entry: &Entry) -> Value {
 }
 
 /// The file as a URI, relative if given so (RFC 3986, with `/` between its parts).
-fn uri(source: &Source) -> Option<String> {
+fn uri(source: &SourceDocument) -> Option<String> {
     let file = relative(source)?;
     let mut url = Url::parse("file:///").ok()?;
     url.path_segments_mut()

@@ -1,6 +1,6 @@
 use super::*;
 use crate::image::Reference;
-use crate::verdict::finding::{Kubelet, Proof};
+use crate::verdict::finding::{FindingEvidence, Kubelet};
 use crate::verdict::{Cause, Judgement, Outlook};
 use crate::workload::{FieldPath, ImageUse, PullPolicy, Role};
 use serde_json::Value;
@@ -16,7 +16,7 @@ fn finding(cause: Cause, outlook: Outlook) -> Finding {
             reason: "ErrImagePull".to_owned(),
             message: "not found".to_owned(),
         }),
-        evidence: Proof::default(),
+        evidence: FindingEvidence::default(),
         suggestions: vec!["v9".to_owned()],
     }
 }
@@ -24,7 +24,7 @@ fn finding(cause: Cause, outlook: Outlook) -> Finding {
 fn entry(file: Option<&str>, container: &str, findings: Vec<Finding>) -> Entry {
     let image = format!("reg.test/{container}:v1");
     Entry {
-        source: file.map(|file| Source {
+        source: file.map(|file| SourceDocument {
             file: file.to_owned(),
             document: 0,
         }),
@@ -47,7 +47,7 @@ fn entry(file: Option<&str>, container: &str, findings: Vec<Finding>) -> Entry {
                 stream: None,
                 later: None,
             },
-            look: crate::verdict::answer::Look::Taken,
+            handling: crate::verdict::review_result::Handling::Judged,
             remark: None,
             judgement: Judgement::from_findings(findings),
         },

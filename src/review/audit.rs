@@ -1,13 +1,13 @@
 //! Which policies applied and what they decided, in the short form of the audit annotations and the log.
 
-use crate::verdict::answer::{Answer, Exemption, PolicyContext};
+use crate::verdict::review_result::{Exemption, PolicyContext, ReviewResult};
 use crate::verdict::{Decision, Finding, Verdict};
 use std::fmt::Write as _;
 
 /// How many entries a text lists; the rest is counted.
 const LISTED: usize = 20;
 
-/// What an auditor needs to know about an answer. Texts are empty if there is nothing to say.
+/// What an auditor needs to know about a result. Texts are empty if there is nothing to say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Audit {
     /// The policies that applied to the object, with their modes: `production=Enforce,baseline=Audit`.
@@ -25,18 +25,18 @@ pub struct Audit {
 }
 
 impl Audit {
-    /// Of one answer.
-    pub fn of(answer: &Answer) -> Self {
-        let context = &answer.policies;
-        let ruled = || answer.images.iter().flat_map(|judged| judged.judgement.ruled());
+    /// Of one result.
+    pub fn of(result: &ReviewResult) -> Self {
+        let context = &result.policies;
+        let ruled = || result.images.iter().flat_map(|judged| judged.judgement.ruled());
         let enforced = ruled().map(|(_, decision)| decision.enforced).max().unwrap_or(Verdict::Allow);
-        let whole = answer.exempt.as_ref().map(Exemption::name).map(str::to_owned);
+        let whole = result.exempt.as_ref().map(Exemption::name).map(str::to_owned);
         let partly = context.exempting.iter().map(|name| format!("policy:{name}"));
         Self {
             policies: list(context.matching.iter().map(|(name, mode)| format!("{name}={mode}"))),
             decisions: list(ruled().filter_map(entry)),
             mode: Some(context.mode).filter(|mode| *mode != PolicyContext::ENFORCED),
-            enforced: (enforced != answer.verdict()).then(|| enforced.name()),
+            enforced: (enforced != result.verdict()).then(|| enforced.name()),
             exempt: list(whole.into_iter().chain(partly)),
         }
     }

@@ -4,8 +4,8 @@ use super::audit::Audit;
 use crate::image::escape;
 use crate::policy::Mode;
 use crate::verdict::Verdict;
-use crate::verdict::answer::{Answer, Judged};
-use crate::verdict::message::{LISTED, denial, spoken, warnings};
+use crate::verdict::message::{LISTED, denial, told_findings, warnings};
+use crate::verdict::review_result::{Judged, ReviewResult};
 use crate::workload::{ObjectId, Skip};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -23,14 +23,14 @@ pub enum Outcome<'a> {
         /// Why, as a sentence without its full stop.
         why: &'a str,
         /// The policies in force, or an exemption.
-        policies: &'a Answer,
+        policies: &'a ReviewResult,
     },
     /// Judged, or exempt.
     Answered {
         /// The object.
         object: &'a ObjectId,
-        /// The gate's answer.
-        answer: &'a Answer,
+        /// The result of the review.
+        result: &'a ReviewResult,
     },
 }
 
@@ -42,13 +42,13 @@ impl Outcome<'_> {
             Self::Unread { policies, .. } if policies.exempt.is_some() => Verdict::Allow,
             Self::Unread { policies, .. } if enforced(policies).next().is_some() => Verdict::Deny,
             Self::Unread { .. } => Verdict::Warn,
-            Self::Answered { answer, .. } => answer.verdict(),
+            Self::Answered { result, .. } => result.verdict(),
         }
     }
 }
 
 /// The policies in force that may be about an object.
-fn enforced(policies: &Answer) -> impl Iterator<Item = &str> {
+fn enforced(policies: &ReviewResult) -> impl Iterator<Item = &str> {
     let matching = policies.policies.matching.iter();
     matching
         .filter(|(_, mode)| *mode == Mode::Enforce.name())
@@ -105,9 +105,9 @@ pub fn respond(uid: &str, outcome: Outcome<'_>) -> Vec<u8> {
                 Verdict::Allow => {}
             }
         }
-        Outcome::Answered { object, answer } => {
-            let images = &answer.images;
-            let audit = Audit::of(answer);
+        Outcome::Answered { object, result } => {
+            let images = &result.images;
+            let audit = Audit::of(result);
             annotate("exempt", &audit.exempt);
             annotate("policy", &audit.policies);
             annotate("decision", &audit.decisions);
@@ -136,7 +136,7 @@ pub fn respond(uid: &str, outcome: Outcome<'_>) -> Vec<u8> {
 }
 
 /// The message about an object that could not be read.
-fn unread(object: &ObjectId, why: &str, policies: &Answer) -> String {
+fn unread(object: &ObjectId, why: &str, policies: &ReviewResult) -> String {
     const LISTED: usize = 5;
     let who = escape(&format!("{} {}/{}", object.kind, object.namespace, object.name));
     let policies: Vec<&str> = enforced(policies).take(LISTED).collect();
@@ -153,13 +153,16 @@ fn unread(object: &ObjectId, why: &str, policies: &Answer) -> String {
 fn status(object: &ObjectId, images: &[Judged], message: &str) -> Value {
     let causes: Vec<Value> = images
         .iter()
-        .flat_map(|judged| spoken(judged).map(move |(finding, decision)| (judged, finding, decision)))
+        .flat_map(|judged| told_findings(judged).map(move |(finding, decision)| (judged, finding, decision)))
         .take(LISTED)
         .map(|(judged, finding, decision)| {
-            let words = decision.words.as_ref().map_or_else(String::new, |words| format!("; {words}"));
+            let said = decision
+                .policy_message
+                .as_ref()
+                .map_or_else(String::new, |message| format!("; {message}"));
             json!({
                 "reason": finding.cause.name(),
-                "message": format!("{}; {}{words}", finding.message, finding.fix),
+                "message": format!("{}; {}{said}", finding.message, finding.fix),
                 "field": judged.image.path.as_str(),
             })
         })

@@ -4,7 +4,7 @@ use crate::ask::Question;
 use crate::image::Digest;
 use crate::runtime::challenge::Challenge;
 use crate::runtime::content::{Document, ReadConfig};
-use crate::runtime::fault::{ConnectionFault, ContentFault, Quota, Refusal, TimeoutStage, TlsFault};
+use crate::runtime::fault::{ConnectionFault, ContentFault, GuardRule, Quota, TimeoutStage, TlsFault};
 use crate::runtime::request::{Method, Origin, Request};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ pub enum Answer {
 
 /// The place that was asked last: that of the request itself, or where redirects led.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct At {
+pub struct AskedAt {
     /// The method, which a redirect may change.
     pub method: Method,
     /// Where it was sent.
@@ -37,7 +37,7 @@ pub struct At {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
     /// Who gave it.
-    pub at: At,
+    pub asked_at: AskedAt,
     /// The HTTP status.
     pub status: u16,
     /// A redirect named a user. A node would have asked the next host as that user; we ask it as nobody.
@@ -95,11 +95,11 @@ impl Response {
         !self.encoded && self.length.is_some_and(|announced| announced > *came)
     }
 
-    /// The registry's own words.
-    pub fn words(&self) -> Words {
+    /// What the registry says of the error.
+    pub fn error_text(&self) -> ErrorText {
         match &self.body {
-            Body::Words(words) => words.clone(),
-            _ => Words::default(),
+            Body::ErrorText(text) => text.clone(),
+            _ => ErrorText::default(),
         }
     }
 }
@@ -137,7 +137,7 @@ pub enum Body {
     /// A tag list.
     Tags(Arc<Tags>),
     /// The body of a refusal.
-    Words(Words),
+    ErrorText(ErrorText),
     /// It is longer than we read; this many bytes were read.
     TooLong(u64),
 }
@@ -155,7 +155,7 @@ pub struct Tags {
 
 /// The text of a refusal, made safe to show, without secrets.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Words {
+pub struct ErrorText {
     /// The registry's code (`MANIFEST_UNKNOWN`).
     pub code: Option<Arc<str>>,
     /// One line.
@@ -172,7 +172,7 @@ pub struct Words {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     /// What was asked last.
-    pub at: At,
+    pub asked_at: AskedAt,
     /// What happened.
     pub what: FaultKind,
     /// In the transport's words: one line, safe to show.
@@ -202,7 +202,7 @@ pub enum FaultKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotSent {
     /// Where it would have been sent.
-    pub at: At,
+    pub asked_at: AskedAt,
     /// Why not.
     pub why: Withheld,
 }
@@ -211,7 +211,7 @@ pub struct NotSent {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Withheld {
     /// The address guard, or the rule for redirects.
-    Guard(Refusal),
+    Guard(GuardRule),
     /// The pause after an earlier 429 is not over.
     Throttled {
         /// How long it still lasts.

@@ -18,7 +18,7 @@ pub(crate) fn choose(doubts: Vec<Failure>, speaking: Vec<Failure>) -> Option<Fai
     all.extend(speaking);
     let unknown = all
         .iter()
-        .position(|failure| failure.evidence.is_unknown() && !failure.passed_on);
+        .position(|failure| failure.evidence.is_unknown() && !failure.next_host_decides);
     let hinging = || all.iter().position(hinges_on_credentials);
     let furthest = || {
         let speaking = all.iter().enumerate().skip(first_speaking);
@@ -29,7 +29,7 @@ pub(crate) fn choose(doubts: Vec<Failure>, speaking: Vec<Failure>) -> Option<Fai
         return None;
     }
     let mut failure = all.remove(chosen);
-    failure.doubled = all.iter().find_map(|other| doubled(&failure, other));
+    failure.doubled_v2_base = all.iter().find_map(|other| doubled(&failure, other));
     let mut others: Vec<String> = all.iter().filter(|other| other.host != failure.host).map(brief).collect();
     others.dedup();
     if !others.is_empty() {
@@ -191,7 +191,7 @@ mod tests {
             ("https://m/v2/team/app/manifests/1", None),
         ] {
             let chosen = speaks(&[asked("m", url)], std::slice::from_ref(&own), "u");
-            assert_eq!(chosen.doubled.as_deref(), base, "{url}");
+            assert_eq!(chosen.doubled_v2_base.as_deref(), base, "{url}");
         }
     }
 

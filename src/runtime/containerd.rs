@@ -20,15 +20,15 @@ pub mod version;
 pub(crate) use children::DEEPEST;
 
 use crate::ask::{Ask, Missing};
-use crate::image::platform::{EVERY_FEATURE, Personality};
+use crate::image::platform::{EVERY_FEATURE, IndexRules};
 use crate::image::{Platform, Reference};
 use crate::runtime::answer::Response;
 use crate::runtime::choice::choose;
 use crate::runtime::content::Content;
-use crate::runtime::outcome::{Evidence, Failure, ImageFacts, Rejection};
+use crate::runtime::outcome::{Evidence, Failure, ImageFacts, NodeSettingsFault};
 use crate::runtime::request::Request;
 use crate::runtime::{Depth, End, NodeConfig, Outcome, Pool, Pull, Puller, Runtime};
-use ends::Way;
+use ends::PossibleEnd;
 use exchange::Session;
 use hosts::Host;
 use std::borrow::Cow;
@@ -113,9 +113,12 @@ struct Walk<'a> {
 
 impl Containerd {
     /// Pulls an image.
-    pub fn pull(mut self, pull: &Pull, net: &mut Ask<'_, Request>) -> Result<Outcome, Missing> {
+    pub fn pull(mut self, pull: &Pull, ask: &mut Ask<'_, Request>) -> Result<Outcome, Missing> {
         if pull.node == NodeConfig::PeersOnly {
-            let failure = Failure::plain(Evidence::Rejected(Rejection::PeersOnly), pull.reference.registry().to_owned());
+            let failure = Failure::plain(
+                Evidence::NodeSettings(NodeSettingsFault::PeersOnly),
+                pull.reference.registry().to_owned(),
+            );
             return Ok(Outcome {
                 ends: vec![End::Failed(failure)],
                 ..Outcome::default()
@@ -140,10 +143,10 @@ impl Containerd {
             .collect();
         let choices = names.iter().map(Vec::len).max().unwrap_or(1);
         if choices > 1 {
-            let each = net.each(0..choices, |net, choice| self.by_name(pull, hosts, &names, choice, net))?;
+            let each = ask.each(0..choices, |ask, choice| self.by_name(pull, hosts, &names, choice, ask))?;
             return Ok(by_chance(each, &names, pull.reference.registry()));
         }
-        self.by_name(pull, hosts, &names, 0, net)
+        self.by_name(pull, hosts, &names, 0, ask)
     }
 
     /// Pulls an image by one of the names that its repository may have at each host (k3s rewrites).
@@ -153,7 +156,7 @@ impl Containerd {
         hosts: &[Host],
         names: &[Vec<Cow<'_, str>>],
         choice: usize,
-        net: &mut Ask<'_, Request>,
+        ask: &mut Ask<'_, Request>,
     ) -> Result<Outcome, Missing> {
         let sessions = hosts.iter().zip(names).map(|(host, names)| {
             let name = names.get(choice).or(names.last()).cloned().unwrap_or_default();
@@ -167,10 +170,10 @@ impl Containerd {
             sessions: sessions.collect(),
             passed: Vec::new(),
         };
-        let (found, ends) = match caught(walk.image(net, pull.until))? {
+        let (found, ends) = match caught(walk.image(ask, pull.until))? {
             Ok(facts) => {
-                let ways = self.ways(&facts, &pull.platform);
-                let ends = ways.into_iter().map(|way| way.end.to_owned(way.size)).collect();
+                let possible = self.possible_ends(&facts, &pull.platform);
+                let ends = possible.into_iter().map(|one| one.end.to_owned(one.size)).collect();
                 (Some(Arc::new(facts)), ends)
             }
             Err(failures) => {
@@ -194,12 +197,12 @@ impl Containerd {
         let version = Version::parse(version);
         // The behaviour of 1.7 was not told apart from its neighbours' in every detail.
         let older = (version >= Version(1, 7, 0) && version < Version(2, 0, 0)).then_some(Self { fork, ..OLD });
-        let ways = version.pull_paths().iter().map(move |path| Self {
+        let paths = version.pull_paths().iter().map(move |path| Self {
             version: version.as_it_pulls(),
             path: *path,
             fork,
         });
-        older.into_iter().chain(ways)
+        older.into_iter().chain(paths)
     }
 
     /// What a node may run when nothing is known about it: every way to pull, old and new.
@@ -225,11 +228,11 @@ impl Containerd {
     }
 
     /// The rules by which it chooses an entry of an index.
-    pub fn personality(self) -> Personality {
+    pub fn index_rules(self) -> IndexRules {
         match self.path {
-            PullPath::Transfer => Personality::ContainerdTransfer,
-            PullPath::Local if self.version < Version(1, 7, 0) => Personality::ContainerdOld,
-            PullPath::Local => Personality::ContainerdClient,
+            PullPath::Transfer => IndexRules::ContainerdTransfer,
+            PullPath::Local if self.version < Version(1, 7, 0) => IndexRules::ContainerdOld,
+            PullPath::Local => IndexRules::ContainerdClient,
         }
     }
 
@@ -247,21 +250,21 @@ impl Containerd {
     }
 
     /// How the pull of an image with these facts may end on a node of this platform.
-    pub(crate) fn ways<'a>(self, facts: &'a ImageFacts, platform: &Platform) -> Vec<Way<'a>> {
-        let own = |end, size| vec![Way { end, size }];
+    pub(crate) fn possible_ends<'a>(self, facts: &'a ImageFacts, platform: &Platform) -> Vec<PossibleEnd<'a>> {
+        let own = |end, size| vec![PossibleEnd { end, size }];
         let trouble = || {
             let builds = facts.builds.iter().filter(|build| build.digest == facts.digest.as_str());
-            ends::worst(&builds.flat_map(|build| &build.troubles).collect::<Vec<_>>()).map(ends::End::Trouble)
+            ends::worst(&builds.flat_map(|build| &build.troubles).collect::<Vec<_>>()).map(ends::EndRef::Failed)
         };
         match &facts.content {
-            Content::Index(entries) => ends::of_index(&ends::Known::of(facts), entries, &self.puller(platform)),
-            Content::Image { body, .. } => own(trouble().unwrap_or(ends::End::Pulls), body.size),
+            Content::Index(entries) => ends::of_index(&ends::KnownBuilds::of(facts), entries, &self.puller(platform)),
+            Content::Image { body, .. } => own(trouble().unwrap_or(ends::EndRef::Pulled), body.size),
             Content::Artifact { kind, unpack, body } => {
-                let fails = ends::fails_to_unpack(*unpack, self.personality());
-                own(trouble().unwrap_or(ends::End::Artifact { kind, fails }), body.size)
+                let fails = ends::fails_to_unpack(*unpack, self.index_rules());
+                own(trouble().unwrap_or(ends::EndRef::Artifact { kind, fails }), body.size)
             }
             Content::Schema1 => own(
-                ends::End::Artifact {
+                ends::EndRef::Artifact {
                     kind: "Docker schema 1",
                     fails: self.version.refuses_schema1(),
                 },
@@ -331,12 +334,12 @@ fn by_chance(each: Vec<Outcome>, names: &[Vec<Cow<'_, str>>], registry: &str) ->
 }
 
 impl Walk<'_> {
-    fn image(&mut self, net: &mut Ask<'_, Request>, until: Depth) -> Got<ImageFacts> {
-        let resolved = resolve::resolve(self, net)?;
+    fn image(&mut self, ask: &mut Ask<'_, Request>, until: Depth) -> Got<ImageFacts> {
+        let resolved = resolve::resolve(self, ask)?;
         let resolving = std::mem::take(&mut self.sessions);
         // The fetcher builds its own hosts: it begins without the tokens that the resolver got (`dockerResolver.Fetcher`).
         self.sessions = resolving.iter().map(Session::fresh).collect();
-        let (content, config) = self.root(net, &resolved)?;
+        let (content, config) = self.root(ask, &resolved)?;
         let mut facts = ImageFacts {
             quota: None,
             authenticated: resolving.get(resolved.host).is_some_and(Session::is_authenticated),
@@ -348,14 +351,14 @@ impl Walk<'_> {
         };
         if let (Content::Image { body, .. }, Some(config)) = (&facts.content, &config) {
             let body = body.clone();
-            let (platform, troubles) = children::image(self, net, Some(config), &body, until)?;
+            let (platform, troubles) = children::image(self, ask, Some(config), &body, until)?;
             let platform = platform.map_err(Stop::Failed)?;
             facts.content = Content::Image { platform, body };
             if until >= Depth::Layers {
                 facts.builds = vec![children::own(&facts, troubles)];
             }
         } else {
-            facts.builds = children::builds(self, net, &facts, until)?;
+            facts.builds = children::builds(self, ask, &facts, until)?;
         }
         let quotas = resolving.iter().chain(&self.sessions).filter_map(|session| session.quota);
         facts.quota = quotas.min_by_key(|quota| quota.remaining);
@@ -365,15 +368,15 @@ impl Walk<'_> {
     /// Runs `run` for each item concurrently: none sees what another has learned.
     fn branch<T, U>(
         &mut self,
-        net: &mut Ask<'_, Request>,
+        ask: &mut Ask<'_, Request>,
         items: impl IntoIterator<Item = T>,
         mut run: impl FnMut(&mut Self, &mut Ask<'_, Request>, T) -> Got<U>,
     ) -> Got<Vec<U>> {
         let before = self.clone();
         let mut learned: Vec<Self> = Vec::new();
-        let results = net.each(items, |net, item| {
+        let results = ask.each(items, |ask, item| {
             let mut branch = before.clone();
-            let result = caught(run(&mut branch, net, item))?;
+            let result = caught(run(&mut branch, ask, item))?;
             learned.push(branch);
             Ok(result)
         })?;

@@ -1,5 +1,5 @@
 //! CRI-O from 1.32 on, with the containers/image that it is built with (`crio-semantics`; `internal/storage/image.go`). Read top to bottom:
-//! [`short_names`], then for each name [`image`] and [`artifact`], which ask [`places`] in turn by [`source`] and [`session`].
+//! [`short_names`], then for each name [`image`] and [`artifact`], which ask [`pull_sources`] in turn by [`source`] and [`session`].
 //!
 //! Not followed: partial pulls of zstd:chunked layers (range requests instead of one GET, with the same result), signatures that
 //! OpenShift's own registry serves (`X-Registry-Supports-Signatures`), a token's lifetime (the wire renews tokens), and the contents of
@@ -14,8 +14,8 @@ mod image;
 mod manifest;
 pub mod node;
 pub mod openshift;
-pub(crate) mod places;
 pub mod policy;
+pub(crate) mod pull_sources;
 pub mod registries_conf;
 mod session;
 pub mod short_names;
@@ -28,8 +28,8 @@ pub(crate) use manifest::LONGEST as LONGEST_MANIFEST;
 use crate::ask::{Ask, Missing};
 use crate::image::{Platform, Reference};
 use crate::runtime::answer::Answer;
-use crate::runtime::outcome::{ContentFault, Evidence, Failure, Quota, TlsFault, Unresolved};
-use crate::runtime::request::{Agent, Attempt, Request, Who};
+use crate::runtime::outcome::{ContentFault, Evidence, Failure, NodeSettingsFault, Quota, TlsFault};
+use crate::runtime::request::{Agent, Request, Retry, Who};
 use crate::runtime::{Depth, End, NodeConfig, Outcome, Pull};
 use image::Found;
 use node::NodeSettings;
@@ -143,7 +143,7 @@ impl Crio {
     }
 
     /// Pulls an image.
-    pub fn pull(&self, pull: &Pull, net: &mut Ask<'_, Request>) -> Result<Outcome, Missing> {
+    pub fn pull(&self, pull: &Pull, ask: &mut Ask<'_, Request>) -> Result<Outcome, Missing> {
         let nothing = NodeSettings::default();
         let (node, known) = match &pull.node {
             NodeConfig::Crio(node) => (&**node, true),
@@ -153,14 +153,14 @@ impl Crio {
         };
         let names = match &pull.short {
             None => Ok(vec![pull.reference.clone()]),
-            Some(_) if !known => Err(Unresolved::ShortName),
+            Some(_) if !known => Err(NodeSettingsFault::ShortName),
             Some(short) => candidates::candidates(&node.registries, self.version, short, &pull.reference),
         };
         let names = match names {
             Ok(names) => names,
-            Err(why) => return Ok(failed(unresolved(why, &pull.reference), Vec::new())),
+            Err(why) => return Ok(failed(by_node_settings(why, &pull.reference), Vec::new())),
         };
-        let mut outcome = failed(unresolved(Unresolved::Name, &pull.reference), Vec::new());
+        let mut outcome = failed(by_node_settings(NodeSettingsFault::InvalidName, &pull.reference), Vec::new());
         for (at, name) in names.iter().enumerate() {
             let mut walk = Walk {
                 version: self.version,
@@ -186,7 +186,7 @@ impl Crio {
                 });
                 walk.passed = outcome.passed.into_iter().chain(reported).collect();
             }
-            outcome = match walk.pull(net)? {
+            outcome = match walk.pull(ask)? {
                 Ok(Found { facts, end, .. }) => Outcome {
                     found: Some(Arc::new(facts)),
                     ends: vec![end],
@@ -204,7 +204,7 @@ impl Crio {
                     _ => None,
                 });
                 for failure in ends.chain(&mut outcome.passed) {
-                    failure.completed.get_or_insert_with(|| name.clone());
+                    failure.full_name.get_or_insert_with(|| name.clone());
                 }
             }
         }
@@ -214,8 +214,8 @@ impl Crio {
 
 impl Walk<'_> {
     /// Pulls as an image, as an artifact, or as either (`pullImageImplementation`).
-    fn pull(&mut self, net: &mut Ask<'_, Request>) -> Result<Result<Found, Failure>, Missing> {
-        let pulled = self.pulled(net)?;
+    fn pull(&mut self, ask: &mut Ask<'_, Request>) -> Result<Result<Found, Failure>, Missing> {
+        let pulled = self.pulled(ask)?;
         // Signatures are not checked here. A pull that fails for another reason fails anyway.
         let is_pulled = |found: &Found| match &found.end {
             End::Pulled { .. } | End::Foreign(_) => true,
@@ -224,26 +224,26 @@ impl Walk<'_> {
         };
         Ok(match pulled {
             Ok(found) if self.node.says(self.reference) == Says::IfSigned && is_pulled(&found) => {
-                Err(unresolved(Unresolved::Signatures, self.reference))
+                Err(by_node_settings(NodeSettingsFault::SignatureNotChecked, self.reference))
             }
             pulled => pulled,
         })
     }
 
-    fn pulled(&mut self, net: &mut Ask<'_, Request>) -> Result<Result<Found, Failure>, Missing> {
+    fn pulled(&mut self, ask: &mut Ask<'_, Request>) -> Result<Result<Found, Failure>, Missing> {
         if self.version.artifacts() == Artifacts::First {
-            match caught(artifact::pull(self, net))? {
+            match caught(artifact::pull(self, ask))? {
                 Ok(Some(found)) => return Ok(Ok(found)),
                 Ok(None) => {}
                 Err(failed) => return Ok(Err(self.tell(failed))),
             }
         }
-        let image = caught(image::pull(self, net))?;
+        let image = caught(image::pull(self, ask))?;
         let (again, is_artifact) = match &image {
             Ok(found) => match &found.end {
                 End::Pulled { .. } | End::Foreign(_) => (false, false),
                 // CRI-O may well have pulled it.
-                End::Failed(failure) if matches!(failure.evidence, Evidence::ContentInvalid(ContentFault::Unread(_))) => {
+                End::Failed(failure) if matches!(failure.evidence, Evidence::ContentInvalid(ContentFault::CrioMayFail(_))) => {
                     (false, false)
                 }
                 End::Artifact { .. } => (self.is_tried_again(false), true),
@@ -252,7 +252,7 @@ impl Walk<'_> {
             Err(failed) => (self.is_tried_again(failed.by_network), false),
         };
         if again {
-            match caught(artifact::pull(self, net))? {
+            match caught(artifact::pull(self, ask))? {
                 Ok(Some(found)) => return Ok(Ok(found)),
                 // An artifact fails as an image only because it is not one.
                 Err(failed) if is_artifact => return Ok(Err(self.tell(failed))),
@@ -289,23 +289,23 @@ impl Walk<'_> {
     /// Whether `policy.json` admits the image. The node checks this before it reads anything of the image.
     fn check_policy(&self) -> Got<()> {
         match self.node.says(self.reference) {
-            Says::Reject => Err(unresolved(Unresolved::Rejected, self.reference).into()),
+            Says::Reject => Err(by_node_settings(NodeSettingsFault::RejectedByPolicy, self.reference).into()),
             Says::Accept | Says::IfSigned => Ok(()),
         }
     }
 
     /// Sends a request, numbered if the same one was sent before.
-    fn ask(&mut self, net: &mut Ask<'_, Request>, request: Request, after: Duration) -> Result<(Request, Answer), Missing> {
+    fn send(&mut self, ask: &mut Ask<'_, Request>, request: Request, after: Duration) -> Result<(Request, Answer), Missing> {
         let before = self.sent.iter().filter(|before| **before == request).count();
         self.sent.push(request.clone());
         let request = Request {
-            attempt: Attempt {
+            retry: Retry {
                 nth: u8::try_from(before).unwrap_or(u8::MAX),
                 after,
             },
             ..request
         };
-        let answer = net.get(request.clone())?;
+        let answer = ask.get(request.clone())?;
         if let Answer::Response(response) = &answer
             && response.is_success()
         {
@@ -318,14 +318,14 @@ impl Walk<'_> {
     /// Runs `run` for each item concurrently: none sees what another has learned.
     fn branch<T, U>(
         &mut self,
-        net: &mut Ask<'_, Request>,
+        ask: &mut Ask<'_, Request>,
         items: impl IntoIterator<Item = T>,
         mut run: impl FnMut(&mut Self, &mut Ask<'_, Request>, T) -> Got<U>,
     ) -> Result<Vec<Result<U, Failed>>, Missing> {
         let before = self.clone();
-        let results = net.each(items, |net, item| {
+        let results = ask.each(items, |ask, item| {
             let mut branch = before.clone();
-            let result = caught(run(&mut branch, net, item))?;
+            let result = caught(run(&mut branch, ask, item))?;
             Ok((result, branch))
         })?;
         let mut all = Vec::with_capacity(results.len());
@@ -342,7 +342,7 @@ impl Walk<'_> {
 fn by_a_file_unknown(failure: Failure) -> Failure {
     match failure.evidence {
         Evidence::Tls(TlsFault::PlainHttp) => Failure {
-            evidence: Evidence::Unresolved(Unresolved::PlainHttp),
+            evidence: Evidence::NodeSettings(NodeSettingsFault::PlainHttp),
             ..failure
         },
         _ => failure,
@@ -359,8 +359,8 @@ fn failed(failure: Failure, passed: Vec<Failure>) -> Outcome {
 }
 
 /// The failure where the node's settings lead to no registry.
-fn unresolved(why: Unresolved, reference: &Reference) -> Failure {
-    Failure::plain(Evidence::Unresolved(why), reference.registry().to_owned())
+fn by_node_settings(why: NodeSettingsFault, reference: &Reference) -> Failure {
+    Failure::plain(Evidence::NodeSettings(why), reference.registry().to_owned())
 }
 
 #[cfg(test)]

@@ -88,9 +88,9 @@ pub enum TlsFault {
     Other,
 }
 
-/// What our guard refused.
+/// The rule by which our guard did not send a request, or does not believe its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
+pub enum GuardRule {
     /// The address is in a range that the settings do not allow; the range to add to `network.allow`.
     Address {
         /// For instance `10.0.0.0/8`.
@@ -110,7 +110,7 @@ pub enum Refusal {
     Redirect,
     /// Something that nodes send along when they follow a redirect: an `Authorization`, or the user that its URL names. We followed it
     /// without that, and were refused.
-    Withheld,
+    CredentialNotSent,
     /// A token realm that is neither https nor the registry itself.
     Realm,
 }
@@ -198,16 +198,16 @@ pub enum ContentFault {
     /// A layer of this type, which a runtime unpacks with a plugin or not at all (encrypted, nydus, squashfs).
     NeedsPlugin(String),
     /// A layer of this type, which containerd takes for plain tar, is not what the config lists: it is compressed after all.
-    Packed(String),
+    CompressedUnderPlainType(String),
     /// A layer that CRI-O may or may not be able to use; only reading it would show that.
-    Unread(UnreadLayer),
+    CrioMayFail(UnreadLayer),
     /// A `diff_id` in the config is not a sha256, which containerd computes for what it unpacks.
     DiffId(String),
     /// The descriptor of the config or of a layer declares this platform, which is not that of the config: a runtime skips parts for other
     /// platforms.
-    PartOfOthers(String),
+    PartForOtherPlatform(String),
     /// Newer runtimes cannot read it; older ones ignore the faulty part.
-    Newer(String),
+    UnreadableSinceContainerd2(String),
     /// Other structural damage.
     Structure(String),
 }

@@ -2,11 +2,11 @@
 //! success (pull-semantics 4.5; `pkg/kubelet/kuberuntime/kuberuntime_image.go`, `PullImage`).
 
 use crate::ask::{Ask, Missing};
-use crate::credentials::Source;
+use crate::credentials::CredentialSource;
 use crate::image::{Platform, Reference};
 use crate::runtime::choice::choose;
 use crate::runtime::content::Content;
-use crate::runtime::outcome::{Build, Evidence, Failure, ImageFacts, TimeoutStage, Unresolved};
+use crate::runtime::outcome::{Build, Evidence, Failure, ImageFacts, NodeSettingsFault, TimeoutStage};
 use crate::runtime::request::{Agents, Request, Who};
 use crate::runtime::{Depth, End, NodeConfig, NodeConfigs, Outcome, Pool, Pull, Puller, Runtime, Setup};
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ pub struct PodPull {
     /// The image.
     pub reference: Reference,
     /// The credentials, in the order in which a kubelet tries them. If there are none, it pulls anonymously; otherwise it never does.
-    pub offers: Vec<Offered>,
+    pub offers: Vec<OfferedCredential>,
     /// The repository as the pod writes it, where CRI-O takes it for a short name ([`Pull::short`]).
     pub short: Option<Arc<str>>,
     /// The nodes that would pull it: sorted, each once. If empty, today's containerd is assumed.
@@ -33,11 +33,11 @@ pub struct PodPull {
 
 /// A credential, and its source.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Offered {
+pub struct OfferedCredential {
     /// What a runtime module may know of it.
     pub who: Who,
     /// The source, for messages; `None` for an attempt without a credential, which no kubelet makes beside others.
-    pub source: Option<Source>,
+    pub source: Option<CredentialSource>,
     /// Whether nodes would send it.
     pub sent: Sent,
 }
@@ -58,7 +58,7 @@ pub enum Sent {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
     /// The source of the credential; `None` for an anonymous attempt.
-    pub source: Option<Source>,
+    pub source: Option<CredentialSource>,
     /// The result.
     pub result: Result<ImageFacts, Failure>,
 }
@@ -118,7 +118,7 @@ pub fn usual_setup() -> Setup {
 }
 
 /// Pulls an image as each of the setups would.
-pub fn pull(pod: &PodPull, net: &mut Ask<'_, Request>) -> Result<Attempts, Missing> {
+pub fn pull(pod: &PodPull, ask: &mut Ask<'_, Request>) -> Result<Attempts, Missing> {
     let mut by_setup: BTreeMap<Setup, Vec<&Platform>> = BTreeMap::new();
     for puller in &*pod.pullers {
         by_setup.entry(puller.setup()).or_default().push(&puller.platform);
@@ -126,8 +126,8 @@ pub fn pull(pod: &PodPull, net: &mut Ask<'_, Request>) -> Result<Attempts, Missi
     if by_setup.is_empty() {
         by_setup.insert(usual_setup(), Vec::new());
     }
-    let mut all = net.each(&by_setup, |net, (setup, platforms)| {
-        Ok((*setup, by(*setup, platforms, pod, net)?))
+    let mut all = ask.each(&by_setup, |ask, (setup, platforms)| {
+        Ok((*setup, by(*setup, platforms, pod, ask)?))
     })?;
     // The newest containerd speaks for all setups with the same result.
     let usual = all
@@ -209,8 +209,8 @@ fn merge(attempts: &mut [Attempt], others: Vec<Attempt>) {
 }
 
 /// The attempts of one setup, on nodes of these platforms.
-fn by(setup: Setup, platforms: &[&Platform], pod: &PodPull, net: &mut Ask<'_, Request>) -> Result<Vec<Attempt>, Missing> {
-    let offers: Vec<Option<&Offered>> = if pod.offers.is_empty() {
+fn by(setup: Setup, platforms: &[&Platform], pod: &PodPull, ask: &mut Ask<'_, Request>) -> Result<Vec<Attempt>, Missing> {
+    let offers: Vec<Option<&OfferedCredential>> = if pod.offers.is_empty() {
         vec![None]
     } else {
         pod.offers.iter().map(Some).collect()
@@ -222,9 +222,9 @@ fn by(setup: Setup, platforms: &[&Platform], pod: &PodPull, net: &mut Ask<'_, Re
         let attempt = Attempt {
             source: match offer {
                 Some(offer) => offer.source.clone(),
-                None => has_own_credential(setup, pod).then_some(Source::K3s),
+                None => has_own_credential(setup, pod).then_some(CredentialSource::K3s),
             },
-            result: attempt(setup, platforms, pod, offer, net)?,
+            result: attempt(setup, platforms, pod, offer, ask)?,
         };
         match &attempt.result {
             Ok(facts) if is_in_trouble(facts) => troubled = troubled.or(Some(attempt)),
@@ -277,8 +277,8 @@ fn attempt(
     setup: Setup,
     platforms: &[&Platform],
     pod: &PodPull,
-    offer: Option<&Offered>,
-    net: &mut Ask<'_, Request>,
+    offer: Option<&OfferedCredential>,
+    ask: &mut Ask<'_, Request>,
 ) -> Result<Result<ImageFacts, Failure>, Missing> {
     let not_text = |every_kubelet| {
         let evidence = Evidence::CredentialNotText { every_kubelet };
@@ -291,7 +291,7 @@ fn attempt(
     }
     let config = pod.configs.get(&setup.pool).map(|configs| configs.of(setup.runtime));
     if let Some(NodeConfig::Unreadable(why)) = config {
-        let unknown = Evidence::Unresolved(Unresolved::Unreadable);
+        let unknown = Evidence::NodeSettings(NodeSettingsFault::Unreadable);
         return Ok(Err(Failure {
             detail: Some(why.to_string()),
             ..Failure::plain(unknown, pod.reference.registry().to_owned())
@@ -309,11 +309,11 @@ fn attempt(
             Runtime::Crio(_) => pod.agents.crio,
         },
     };
-    let pulled = |platform: &Platform, net: &mut Ask<'_, Request>| {
+    let pulled = |platform: &Platform, ask: &mut Ask<'_, Request>| {
         let pull = on(platform, pod.until);
-        let outcome = setup.runtime.pull(&pull, net)?;
-        let said = setup.runtime.text(&pull, &outcome).map(Arc::from);
-        Ok(ended(outcome, pod).map_err(|failure| Failure { said, ..failure }))
+        let outcome = setup.runtime.pull(&pull, ask)?;
+        let runtime_text = setup.runtime.text(&pull, &outcome).map(Arc::from);
+        Ok(ended(outcome, pod).map_err(|failure| Failure { runtime_text, ..failure }))
     };
     // What the first request finds does not depend on the platform.
     let usual = Platform {
@@ -323,16 +323,16 @@ fn attempt(
     };
     let first = platforms.first().copied().unwrap_or(&usual);
     if platforms.len() < 2 {
-        return pulled(first, net);
+        return pulled(first, ask);
     }
     let (mut found, others) = if pod.until == Depth::Manifest {
         // Platforms take different parts only if this is an index.
-        let found = pulled(first, net)?;
+        let found = pulled(first, ask)?;
         let is_index = matches!(&found, Ok(facts) if matches!(facts.content, Content::Index(_)));
         let rest = platforms.iter().skip(1).filter(|_| is_index);
-        (found, net.each(rest, |net, platform| pulled(platform, net))?)
+        (found, ask.each(rest, |ask, platform| pulled(platform, ask))?)
     } else {
-        let mut each = net.each(platforms, |net, platform| pulled(platform, net))?;
+        let mut each = ask.each(platforms, |ask, platform| pulled(platform, ask))?;
         (each.remove(0), each)
     };
     for other in others {
@@ -351,7 +351,7 @@ fn ended(outcome: Outcome, pod: &PodPull) -> Result<ImageFacts, Failure> {
         (Some(facts), _) => Ok(Arc::unwrap_or_clone(facts)),
         (None, Some(End::Failed(failure))) => Err(match choose(outcome.passed, vec![failure.clone()]) {
             Some(chosen) if chosen.request != failure.request => Failure {
-                reported: Some(Box::new(failure)),
+                reported_instead: Some(Box::new(failure)),
                 ..chosen
             },
             Some(chosen) => chosen,

@@ -1,10 +1,10 @@
 //! The result of a pull, or of one of its requests: the evidence on which `verdict` judges.
 
 use crate::image::{Digest, Reference};
-use crate::runtime::answer::{Answer, AnsweredBy, At, Fault, FaultKind, NotSent, Response, Withheld};
+use crate::runtime::answer::{Answer, AnsweredBy, AskedAt, Fault, FaultKind, NotSent, Response, Withheld};
 use crate::runtime::content::{Content, clipped};
 pub use crate::runtime::fault::{
-    ConnectionFault, ContentFault, Counted, Level, Quota, Refusal, TimeoutStage, TlsFault, UnreadLayer,
+    ConnectionFault, ContentFault, Counted, GuardRule, Level, Quota, TimeoutStage, TlsFault, UnreadLayer,
 };
 use crate::runtime::request::{Method, Request, Want};
 use std::sync::Arc;
@@ -75,19 +75,19 @@ pub struct Failure {
     /// The digest of the content concerned, for the kubelet's text, if the evidence does not name it.
     pub digest: Option<String>,
     /// The runtime's own text, where the whole text is known (CRI-O).
-    pub said: Option<Arc<str>>,
+    pub runtime_text: Option<Arc<str>>,
     /// The refused request, if its error text is still to be fetched.
-    pub asked: Option<Box<Request>>,
+    pub request_for_reason: Option<Box<Request>>,
     /// The registry's errors, as containerd prints them on lines of their own behind its own text.
-    pub printed: Option<Arc<str>>,
+    pub registry_errors_as_printed: Option<Arc<str>>,
     /// A host before the last one answered 404, and the runtime went on to the next host, whose answer counts.
-    pub passed_on: bool,
+    pub next_host_decides: bool,
     /// The address of another host that was asked by a path with `/v2` twice, up to the second one.
-    pub doubled: Option<Box<str>>,
+    pub doubled_v2_base: Option<Box<str>>,
     /// The failure that the runtime reports, if it is not this one: this one is of another host, and counts for more.
-    pub reported: Option<Box<Failure>>,
+    pub reported_instead: Option<Box<Failure>>,
     /// The image by the full name that the node gave it, if its own name has no registry (CRI-O).
-    pub completed: Option<Reference>,
+    pub full_name: Option<Reference>,
 }
 
 impl Failure {
@@ -103,13 +103,13 @@ impl Failure {
             suggestions: Vec::new(),
             retry_after: None,
             digest: None,
-            said: None,
-            asked: None,
-            printed: None,
-            passed_on: false,
-            doubled: None,
-            reported: None,
-            completed: None,
+            runtime_text: None,
+            request_for_reason: None,
+            registry_errors_as_printed: None,
+            next_host_decides: false,
+            doubled_v2_base: None,
+            reported_instead: None,
+            full_name: None,
         }
     }
 
@@ -119,26 +119,26 @@ impl Failure {
     pub fn of_host(self, last: bool) -> Self {
         let nobody = matches!(self.evidence, Evidence::NoRegistry { spoke_before: false, .. });
         Self {
-            passed_on: !last && nobody && self.status == Some(404),
+            next_host_decides: !last && nobody && self.status == Some(404),
             ..self
         }
     }
 
     /// A failure at a place that was asked.
-    pub fn at(evidence: Evidence, at: &At, purpose: Purpose) -> Self {
+    pub fn of_request(evidence: Evidence, asked_at: &AskedAt, purpose: Purpose) -> Self {
         Self {
             request: Some(RequestLine {
-                method: at.method.name(),
-                url: format!("{}{}", at.origin, at.path),
+                method: asked_at.method.name(),
+                url: format!("{}{}", asked_at.origin, asked_at.path),
                 purpose,
             }),
-            ..Self::plain(evidence, at.origin.authority())
+            ..Self::plain(evidence, asked_at.origin.authority())
         }
     }
 
     /// A failure because of an answer, in that answer's own words. If nothing shows that a registry gave the answer, the failure is not definite.
     pub fn of(evidence: Evidence, response: &Response, purpose: Purpose) -> Self {
-        let words = response.words();
+        let error = response.error_text();
         let proves = purpose != Purpose::Content || evidence.is_unknown() || !response.is_of_no_registry();
         let (evidence, kind) = if proves {
             (evidence, None)
@@ -149,11 +149,11 @@ impl Failure {
         };
         Self {
             status: Some(response.status),
-            code: words.code.as_deref().map(str::to_owned),
-            detail: words.detail.as_deref().map(str::to_owned).or(kind),
+            code: error.code.as_deref().map(str::to_owned),
+            detail: error.detail.as_deref().map(str::to_owned).or(kind),
             retry_after: response.retry_after,
-            printed: words.printed.clone().filter(|_| response.at.method == Method::Get),
-            ..Self::at(evidence, &response.at, purpose)
+            registry_errors_as_printed: error.printed.clone().filter(|_| response.asked_at.method == Method::Get),
+            ..Self::of_request(evidence, &response.asked_at, purpose)
         }
     }
 
@@ -210,7 +210,7 @@ impl Failure {
             Evidence::NameNotResolved | Evidence::ConnectionFailed(_) | Evidence::TimedOut(_) | Evidence::Tls(_)
         );
         let purpose = request.purpose();
-        let elsewhere = fault.at.origin.host != request.origin.host || fault.at.origin.port != request.origin.port;
+        let elsewhere = fault.asked_at.origin.host != request.origin.host || fault.asked_at.origin.port != request.origin.port;
         // The host that redirects is not to blame.
         let evidence = if silent && elsewhere && purpose == Purpose::Content {
             Evidence::Redirected {
@@ -222,7 +222,7 @@ impl Failure {
         };
         Self {
             detail: fault.detail.as_deref().map(str::to_owned),
-            ..Self::at(evidence, &fault.at, purpose)
+            ..Self::of_request(evidence, &fault.asked_at, purpose)
         }
     }
 
@@ -230,18 +230,18 @@ impl Failure {
     fn not_sent(request: &Request, not_sent: &NotSent) -> Self {
         let purpose = request.purpose();
         match &not_sent.why {
-            Withheld::Guard(refusal) => Self::at(Evidence::Refused(refusal.clone()), &not_sent.at, purpose),
+            Withheld::Guard(rule) => Self::of_request(Evidence::StoppedByGuard(rule.clone()), &not_sent.asked_at, purpose),
             Withheld::Throttled { left, asked } => Self {
                 status: Some(429),
                 detail: Some("it throttled pullgate a moment ago, and was not asked again".to_owned()),
                 retry_after: asked.then_some(*left),
-                ..Self::plain(Evidence::RateLimited, not_sent.at.origin.authority())
+                ..Self::plain(Evidence::RateLimited, not_sent.asked_at.origin.authority())
             },
             Withheld::Unusable(why) => Self {
                 detail: Some(why.to_string()),
                 ..Self::plain(
                     Evidence::ConnectionFailed(ConnectionFault::Unreachable),
-                    not_sent.at.origin.authority(),
+                    not_sent.asked_at.origin.authority(),
                 )
             },
         }
@@ -323,7 +323,7 @@ pub const WEB_PAGE: &str = "a web page";
 /// What stands in [`Failure::detail`] of an interrupted connection where the answer had begun.
 pub const CUT_SHORT: &str = "the answer ends before its announced length";
 
-/// The kinds of evidence. [`Evidence::shows`] says how much each proves, which is its base outlook; `verdict::cause` names its cause. Both are
+/// The kinds of evidence. [`Evidence::proves_failure`] says how much each proves, which is its base outlook; `verdict::cause` names its cause. Both are
 /// exhaustive matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Evidence {
@@ -384,8 +384,8 @@ pub enum Evidence {
         /// Whether it was the token server.
         token_server: bool,
     },
-    /// Our address guard refused; nothing was sent there.
-    Refused(Refusal),
+    /// Our own guard: nothing was sent there, or not what a node would send.
+    StoppedByGuard(GuardRule),
     /// The manifest exists and is unusable.
     ContentInvalid(ContentFault),
     /// The manifest exists, one of its parts does not.
@@ -402,8 +402,8 @@ pub enum Evidence {
         /// Bytes announced or read.
         bytes: u64,
     },
-    /// The node's own settings lead to no registry that may be asked. Nothing was sent.
-    Unresolved(Unresolved),
+    /// The node's own settings lead to no registry that may be asked, or leave open what becomes of the pull.
+    NodeSettings(NodeSettingsFault),
     /// A layer or config whose `urls` lead to another host. Runtimes ask there first; we never do.
     ForeignUrls {
         /// `layer` or `config`.
@@ -441,14 +441,14 @@ pub enum Evidence {
 impl Evidence {
     /// Whether it shows nothing about what a node would get.
     pub fn is_unknown(&self) -> bool {
-        self.shows() == Shows::Nothing
+        self.proves_failure() == ProvesFailure::No
     }
 
-    /// What it shows about a node's pull.
-    pub fn shows(&self) -> Shows {
+    /// Whether it proves that the pull fails, and on which nodes.
+    pub fn proves_failure(&self) -> ProvesFailure {
         match self {
-            Self::Redirected { fails, .. } => fails.shows(),
-            Self::ByChance { fails, .. } => fails.shows().min(Shows::FailureOfSome),
+            Self::Redirected { fails, .. } => fails.proves_failure(),
+            Self::ByChance { fails, .. } => fails.proves_failure().min(ProvesFailure::OnSomeNodes),
             Self::Forbidden { address_bound: true, .. }
             | Self::RateLimited
             | Self::NameNotResolved
@@ -456,13 +456,13 @@ impl Evidence {
             | Self::TimedOut(_)
             | Self::Tls(_)
             | Self::ServerError { .. }
-            | Self::Refused(_)
+            | Self::StoppedByGuard(_)
             | Self::NoRegistry { .. }
-            | Self::Internal => Shows::Nothing,
-            Self::CredentialNotText { every_kubelet: false } | Self::ForeignUrls { .. } => Shows::FailureOfSome,
-            Self::Rejected(rejection) => rejection.shows(),
-            Self::Unresolved(why) => why.shows(),
-            Self::ContentInvalid(fault) => shown_by(fault),
+            | Self::Internal => ProvesFailure::No,
+            Self::CredentialNotText { every_kubelet: false } | Self::ForeignUrls { .. } => ProvesFailure::OnSomeNodes,
+            Self::Rejected(rejection) => rejection.proves_failure(),
+            Self::NodeSettings(why) => why.proves_failure(),
+            Self::ContentInvalid(fault) => proved_by(fault),
             Self::RepositoryUnknown
             | Self::TagUnknown { .. }
             | Self::TagWithoutManifest
@@ -475,7 +475,7 @@ impl Evidence {
                 address_bound: false, ..
             }
             | Self::ContentMissing { .. }
-            | Self::TooLong { .. } => Shows::Failure,
+            | Self::TooLong { .. } => ProvesFailure::OnAllNodes,
         }
     }
 
@@ -500,8 +500,8 @@ impl Evidence {
             | Self::Forbidden { .. }
             | Self::Rejected(_)
             | Self::RateLimited
-            | Self::Refused(_)
-            | Self::Unresolved(_)
+            | Self::StoppedByGuard(_)
+            | Self::NodeSettings(_)
             | Self::ContentInvalid(_)
             | Self::ContentMissing { .. }
             | Self::ForeignUrls { .. }
@@ -519,7 +519,7 @@ impl Evidence {
             Self::TimedOut(_) => "timeout",
             Self::Tls(_) => "tls",
             Self::ServerError { .. } | Self::NoRegistry { .. } => "server_error",
-            Self::Refused(_) => "refused",
+            Self::StoppedByGuard(_) => "refused",
             Self::RepositoryUnknown
             | Self::TagUnknown { .. }
             | Self::TagWithoutManifest
@@ -531,7 +531,7 @@ impl Evidence {
             | Self::CredentialRefused { .. }
             | Self::CredentialNotText { .. } => "unauthorized",
             Self::Forbidden { .. } => "forbidden",
-            Self::Rejected(_) | Self::Unresolved(_) | Self::ContentInvalid(_) | Self::TooLong { .. } => "client_error",
+            Self::Rejected(_) | Self::NodeSettings(_) | Self::ContentInvalid(_) | Self::TooLong { .. } => "client_error",
             Self::Redirected { fails, .. } | Self::ByChance { fails, .. } => fails.label(),
             Self::Internal => "internal",
         }
@@ -543,7 +543,7 @@ impl Evidence {
         match response.status {
             429 => Self::RateLimited,
             403 | 412 | 451 => Self::Forbidden {
-                address_bound: response.words().about_address,
+                address_bound: response.error_text().about_address,
                 with_credential,
             },
             400..=407 | 409..=499 => Self::Rejected(Rejection::Status),
@@ -553,15 +553,15 @@ impl Evidence {
     }
 }
 
-/// What a piece of evidence shows about a node's pull.
+/// Whether a piece of evidence proves that the pull fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Shows {
+pub enum ProvesFailure {
     /// Nothing: a node may fare better, or we asked nobody.
-    Nothing,
+    No,
     /// Some nodes fail, depending on their runtime, or on hosts that we do not ask.
-    FailureOfSome,
+    OnSomeNodes,
     /// Every node fails.
-    Failure,
+    OnAllNodes,
 }
 
 /// The stage at which authentication failed.
@@ -603,16 +603,10 @@ pub enum Rejection {
     RedirectLoop,
     /// A Bearer challenge without a usable realm.
     NoRealm,
-    /// No host of the registry's `hosts.toml` may be asked for this (a tag takes `pull` and `resolve`); nothing was sent.
-    NoHost,
-    /// k3s asks only other nodes of the cluster, and none of them shares it. Nothing was sent.
-    PeersOnly,
-    /// The registry's name is in brackets and is not an IPv6 address, so that there is no URL for it. Nothing was sent.
-    NoAddress,
 }
 
 impl Rejection {
-    fn shows(self) -> Shows {
+    fn proves_failure(self) -> ProvesFailure {
         match self {
             Self::Status
             | Self::NoUsableChallenge
@@ -621,17 +615,15 @@ impl Rejection {
             | Self::NoToken
             | Self::HeadOnly
             | Self::RedirectLoop
-            | Self::NoRealm
-            | Self::NoHost
-            | Self::PeersOnly
-            | Self::NoAddress => Shows::Failure,
+            | Self::NoRealm => ProvesFailure::OnAllNodes,
         }
     }
 }
 
-/// Why the settings of a node lead to no registry (`registries.conf`, which CRI-O reads).
+/// What the settings of a node, or a name for which there is no address, have to do with a pull that fails or whose end is not known. No
+/// registry said anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Unresolved {
+pub enum NodeSettingsFault {
     /// The name has no registry, and the nodes' aliases and search registries are not known.
     ShortName,
     /// The settings exist and cannot be read here.
@@ -643,34 +635,49 @@ pub enum Unresolved {
     /// The registry is blocked.
     Blocked,
     /// The settings turn the name into an invalid one.
-    Name,
+    InvalidName,
     /// The registry does not speak TLS, and it is not known whether nodes use plain HTTP there.
     PlainHttp,
     /// The node has its own credential, or a program that supplies one, and we do not know it.
     NodeCredential,
     /// `policy.json` rejects the image.
-    Rejected,
+    RejectedByPolicy,
     /// `policy.json` admits only signed images, and we do not check signatures.
-    Signatures,
+    SignatureNotChecked,
+    /// No host of the registry's `hosts.toml` may be asked for this (a tag takes `pull` and `resolve`).
+    NoHost,
+    /// k3s asks only other nodes of the cluster, and none of them shares it.
+    PeersOnly,
+    /// The registry's name is in brackets and is not an IPv6 address, so that there is no URL for it.
+    NoAddress,
 }
 
-impl Unresolved {
-    fn shows(self) -> Shows {
+impl NodeSettingsFault {
+    fn proves_failure(self) -> ProvesFailure {
         match self {
-            Self::ShortName | Self::Unreadable | Self::PlainHttp | Self::NodeCredential | Self::Signatures => Shows::Nothing,
-            Self::NoSearchRegistry | Self::Ambiguous | Self::Blocked | Self::Name | Self::Rejected => Shows::Failure,
+            Self::ShortName | Self::Unreadable | Self::PlainHttp | Self::NodeCredential | Self::SignatureNotChecked => {
+                ProvesFailure::No
+            }
+            Self::NoSearchRegistry
+            | Self::Ambiguous
+            | Self::Blocked
+            | Self::InvalidName
+            | Self::RejectedByPolicy
+            | Self::NoHost
+            | Self::PeersOnly
+            | Self::NoAddress => ProvesFailure::OnAllNodes,
         }
     }
 }
 
-fn shown_by(fault: &ContentFault) -> Shows {
+fn proved_by(fault: &ContentFault) -> ProvesFailure {
     match fault {
         ContentFault::NeedsPlugin(_)
-        | ContentFault::Unread(_)
+        | ContentFault::CrioMayFail(_)
         // If there is nothing to unpack, containerd's transfer service does not count layers.
         | ContentFault::LayerCount { layers: 0, .. }
-        | ContentFault::PartOfOthers(_)
-        | ContentFault::Newer(_) => Shows::FailureOfSome,
+        | ContentFault::PartForOtherPlatform(_)
+        | ContentFault::UnreadableSinceContainerd2(_) => ProvesFailure::OnSomeNodes,
         ContentFault::MediaType(_)
         | ContentFault::EntryType(_)
         | ContentFault::NotJson(_)
@@ -689,9 +696,9 @@ fn shown_by(fault: &ContentFault) -> Shows {
         | ContentFault::DigestIsBlob
         | ContentFault::OtherSize { .. }
         | ContentFault::NoImage
-        | ContentFault::Packed(_)
+        | ContentFault::CompressedUnderPlainType(_)
         | ContentFault::DiffId(_)
-        | ContentFault::Structure(_) => Shows::Failure,
+        | ContentFault::Structure(_) => ProvesFailure::OnAllNodes,
     }
 }
 
@@ -716,23 +723,15 @@ fn hinges(evidence: &Evidence, failure: &Failure) -> bool {
         | Evidence::TagUnknown { .. }
         | Evidence::TagWithoutManifest
         | Evidence::DigestUnknown
-        | Evidence::Rejected(
-            Rejection::Status
-            | Rejection::HeadOnly
-            | Rejection::RedirectLoop
-            | Rejection::NoRealm
-            | Rejection::NoHost
-            | Rejection::PeersOnly
-            | Rejection::NoAddress,
-        )
+        | Evidence::Rejected(Rejection::Status | Rejection::HeadOnly | Rejection::RedirectLoop | Rejection::NoRealm)
         | Evidence::RateLimited
         | Evidence::NameNotResolved
         | Evidence::ConnectionFailed(_)
         | Evidence::TimedOut(_)
         | Evidence::Tls(_)
         | Evidence::ServerError { .. }
-        | Evidence::Refused(_)
-        | Evidence::Unresolved(_)
+        | Evidence::StoppedByGuard(_)
+        | Evidence::NodeSettings(_)
         | Evidence::ContentInvalid(_)
         | Evidence::ContentMissing { .. }
         | Evidence::ForeignUrls { .. }
@@ -772,8 +771,8 @@ fn readable(evidence: &Evidence, failure: &Failure) -> bool {
         | Evidence::TimedOut(_)
         | Evidence::Tls(_)
         | Evidence::ServerError { .. }
-        | Evidence::Refused(_)
-        | Evidence::Unresolved(_)
+        | Evidence::StoppedByGuard(_)
+        | Evidence::NodeSettings(_)
         | Evidence::NoRegistry { .. }
         | Evidence::Internal => false,
     }

@@ -1,6 +1,6 @@
 //! Where a redirect leads, and whether it may be followed: Go's and containerd's rules, and ours on top of them (contract 7).
 
-use crate::runtime::fault::Refusal;
+use crate::runtime::fault::GuardRule;
 use crate::runtime::request::{Method, Origin};
 use std::fmt::Write as _;
 use url::Url;
@@ -24,7 +24,7 @@ pub enum Next {
         as_somebody: bool,
     },
     /// Our rules forbid it. The URL is the target, or the place that was asked if the target is unknown.
-    Refuse(Refusal, Url),
+    Withhold(GuardRule, Url),
 }
 
 /// What follows an answer of `status` to a request by `method` to `from`, with `location` as the bytes of its `Location`.
@@ -38,7 +38,7 @@ pub fn next(method: Method, from: &Url, status: u16, location: Option<&[u8]>) ->
         return Next::Stay;
     };
     let Ok(mut to) = from.join(&location) else {
-        return Next::Refuse(Refusal::Redirect, from.clone());
+        return Next::Withhold(GuardRule::Redirect, from.clone());
     };
     let as_somebody = !to.username().is_empty() || to.password().is_some();
     strip(&mut to);
@@ -51,7 +51,7 @@ pub fn next(method: Method, from: &Url, status: u16, location: Option<&[u8]>) ->
     // Such a redirect asks to send the form again, with the credential in it.
     let keeps_form = method == Method::Post && matches!(status, 307 | 308);
     if !admitted || there.is_none() || (keeps_form && here != there) {
-        return Next::Refuse(Refusal::Redirect, to);
+        return Next::Withhold(GuardRule::Redirect, to);
     }
     let method = match method {
         Method::Post if !keeps_form => Method::Get,
@@ -79,11 +79,11 @@ fn readable(bytes: &[u8]) -> String {
 
 /// The token server that `registry` names, if it is allowed: https anywhere (its address is checked on connection), or the registry itself.
 /// Without userinfo, which a runtime would send and we do not. Taken literally: a runtime rejects one with a leading space.
-pub fn realm(registry: &Origin, text: &str) -> Result<Url, Refusal> {
+pub fn realm(registry: &Origin, text: &str) -> Result<Url, GuardRule> {
     if text.starts_with(|c: char| c.is_ascii_whitespace() || c.is_ascii_control()) {
-        return Err(Refusal::Realm);
+        return Err(GuardRule::Realm);
     }
-    let mut url = Url::parse(text.trim()).map_err(|_| Refusal::Realm)?;
+    let mut url = Url::parse(text.trim()).map_err(|_| GuardRule::Realm)?;
     let anonymous = url.username().is_empty() && url.password().is_none();
     strip(&mut url);
     let admitted = match url.scheme() {
@@ -94,7 +94,7 @@ pub fn realm(registry: &Origin, text: &str) -> Result<Url, Refusal> {
     if admitted && anonymous && url.has_host() {
         Ok(url)
     } else {
-        Err(Refusal::Realm)
+        Err(GuardRule::Realm)
     }
 }
 
@@ -117,7 +117,7 @@ mod tests {
     fn leads(method: Method, from: &str, status: u16, location: &str) -> Option<(Method, String)> {
         match next(method, &url(from), status, Some(location.as_bytes())) {
             Next::Follow { method, url, .. } => Some((method, url.to_string())),
-            Next::Stay | Next::Refuse(..) => None,
+            Next::Stay | Next::Withhold(..) => None,
         }
     }
 

@@ -327,15 +327,15 @@ pub enum Want {
         near: Arc<str>,
     },
     /// The body of a refusal.
-    Words,
+    ErrorText,
 }
 
 /// A host's settings for TLS, addresses and headers in a node's configuration; the default is none. The wire knows the settings by this
 /// identifier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct TrustId(pub [u8; 16]);
+pub struct HostSettingsId(pub [u8; 16]);
 
-impl TrustId {
+impl HostSettingsId {
     /// No settings, except that certificates are not checked.
     pub const UNVERIFIED: Self = Self([0xff; 16]);
     /// No settings, except that certificates are checked even for loopback names.
@@ -344,7 +344,7 @@ impl TrustId {
 
 /// Distinguishes equal requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct Attempt {
+pub struct Retry {
     /// 0 for the first.
     pub nth: u8,
     /// The pause that the runtime makes before it.
@@ -370,11 +370,11 @@ pub struct Request {
     /// What is read from the answer.
     pub want: Want,
     /// The settings to send it with.
-    pub trust: TrustId,
+    pub host_settings: HostSettingsId,
     /// The `User-Agent`.
     pub agent: Agent,
     /// Distinguishes equal requests.
-    pub attempt: Attempt,
+    pub retry: Retry,
 }
 
 /// What tells requests apart: those for tokens differ in what is wanted only. The comparison does the rest.
@@ -386,10 +386,10 @@ impl Hash for Request {
             origin,
             path,
             want,
-            attempt,
+            retry,
             ..
         } = self;
-        (asker.id, method, &origin.host, path, want, attempt.nth).hash(state);
+        (asker.id, method, &origin.host, path, want, retry.nth).hash(state);
     }
 }
 

@@ -2,34 +2,34 @@
 
 use crate::cluster::{EventReason, EventRecorder, Regarding, ReviewEvent};
 use crate::review::{Operation, Review};
-use crate::verdict::answer::Answer;
-use crate::verdict::message::{note, spoken};
+use crate::verdict::message::{note, told_findings};
+use crate::verdict::review_result::ReviewResult;
 use crate::verdict::{Decision, Finding, Outlook, Verdict};
 use crate::workload::Workload;
 use serde_json::Value;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 /// Records an Event for a review, if it deserves one.
-pub(super) fn record(events: &EventRecorder, review: &Review, workload: &Workload, answer: &Answer) {
-    let Some(reason) = reason(review, workload, answer) else {
+pub(super) fn record(events: &EventRecorder, review: &Review, workload: &Workload, result: &ReviewResult) {
+    let Some(reason) = reason(review, workload, result) else {
         return;
     };
     if events.accepts(reason) {
-        events.record(event(reason, review, workload, answer));
+        events.record(event(reason, review, workload, result));
     }
 }
 
-fn reason(review: &Review, workload: &Workload, answer: &Answer) -> Option<EventReason> {
+fn reason(review: &Review, workload: &Workload, result: &ReviewResult) -> Option<EventReason> {
     if review.dry_run {
         return None;
     }
-    match answer.verdict() {
+    match result.verdict() {
         // The controller that created it gets the denial and reports it where users look: as a `FailedCreate` Event of the
         // ReplicaSet.
         Verdict::Deny if review.operation == Operation::Create && workload.controller.is_some() => None,
         Verdict::Deny => Some(EventReason::Denied),
         Verdict::Warn => {
-            let mut told = answer.images.iter().flat_map(spoken);
+            let mut told = result.images.iter().flat_map(told_findings);
             told.any(|(finding, decision)| tells(EventReason::Unknown, finding, decision))
                 .then_some(EventReason::Unknown)
         }
@@ -45,7 +45,7 @@ fn tells(reason: EventReason, finding: &Finding, decision: &Decision) -> bool {
     }
 }
 
-fn event(reason: EventReason, review: &Review, workload: &Workload, answer: &Answer) -> ReviewEvent {
+fn event(reason: EventReason, review: &Review, workload: &Workload, result: &ReviewResult) -> ReviewEvent {
     let metadata = |object: &Value, key: &str| {
         let value = object.get("metadata").and_then(|metadata| metadata.get(key));
         value.and_then(Value::as_str).unwrap_or_default().to_owned()
@@ -69,16 +69,16 @@ fn event(reason: EventReason, review: &Review, workload: &Workload, answer: &Ans
             name,
             uid,
         },
-        about: about(answer, told),
-        note: note(&answer.images, told),
+        about: about(result, told),
+        note: note(&result.images, told),
     }
 }
 
 /// A digest of the causes and their images. Not of the messages: those may contain times.
-fn about(answer: &Answer, told: impl Fn(&Finding, &Decision) -> bool) -> u64 {
+fn about(result: &ReviewResult, told: impl Fn(&Finding, &Decision) -> bool) -> u64 {
     let mut hash = DefaultHasher::new();
-    for judged in &answer.images {
-        for (finding, _) in spoken(judged).filter(|(finding, decision)| told(finding, decision)) {
+    for judged in &result.images {
+        for (finding, _) in told_findings(judged).filter(|(finding, decision)| told(finding, decision)) {
             (&judged.image.name, &judged.image.image, finding.cause.name()).hash(&mut hash);
         }
     }

@@ -4,13 +4,13 @@ use super::admission::{PLAIN, Reply, Reviewer, Sent};
 use super::event;
 use super::seen::Seen;
 use crate::cluster::EventRecorder;
-use crate::engine::{Gate, Subject};
+use crate::engine::{Gate, ReviewKey};
 use crate::image::escape;
 use crate::limits;
 use crate::review::{self, Audit, InvalidReview, Outcome, Review};
 use crate::telemetry::{BadRequest, Metrics};
-use crate::verdict::answer::{Answer, Exemption, Judged, Look, Remark};
 use crate::verdict::cause::Property;
+use crate::verdict::review_result::{Exemption, Handling, Judged, Remark, ReviewResult};
 use crate::verdict::{Cause, Outlook, Verdict};
 use crate::workload::{Kinds, ObjectId, Skip, Workload, extract, paths_without_images};
 use std::collections::BTreeSet;
@@ -122,7 +122,7 @@ impl Handler {
         let Read {
             mut review,
             workload,
-            subject,
+            key,
         } = match self.read(sent).await {
             Ok(read) => read,
             Err(bad) => return refuse(metrics, &bad),
@@ -153,7 +153,7 @@ impl Handler {
             Ok(many) if images > MANY_IMAGES => tokio::time::timeout_at(end, self.images.acquire_many(many)).await.ok(),
             Ok(_) | Err(_) => None,
         };
-        let verdict = self.gate.judge_and_keep(&workload, &review.requester, subject, end).await;
+        let verdict = self.gate.judge_and_keep(&workload, &review.requester, key, end).await;
         if time.began.elapsed() >= time.budget {
             metrics.deadline_hit();
         }
@@ -161,7 +161,7 @@ impl Handler {
         event::record(&self.events, &review, &workload, &verdict);
         let outcome = Outcome::Answered {
             object: &workload.object,
-            answer: &verdict,
+            result: &verdict,
         };
         answer(metrics, &review, outcome, time.began)
     }
@@ -193,11 +193,11 @@ impl Handler {
         let Sent::Whole(body) = sent else { return None };
         let (known, names) = self.seen.find(body, &self.gate.kinds())?;
         let end = time.began + time.budget;
-        let verdict = self.gate.recall(known.subject, &known.workload, end).await?;
+        let verdict = self.gate.recall(known.key, &known.workload, end).await?;
         self.count(&verdict);
         let outcome = Outcome::Answered {
             object: &known.workload.object,
-            answer: &verdict,
+            result: &verdict,
         };
         Some(answer(&self.metrics, &known.named(&names), outcome, time.began))
     }
@@ -214,7 +214,7 @@ impl Handler {
                 return Ok(Read {
                     review,
                     workload,
-                    subject: None,
+                    key: None,
                 });
             }
         };
@@ -226,15 +226,11 @@ impl Handler {
         let review = review::parse(&body, &kinds)?;
         let workload = subject(&review, &kinds);
         let read = workload.as_ref().ok().filter(|_| review.unread.is_none());
-        let subject = read.and_then(|workload| Subject::of(workload, &review.requester));
-        if let (Some(workload), Some(subject)) = (read, subject) {
-            self.seen.note(&body, &review, workload, subject, &kinds);
+        let key = read.and_then(|workload| ReviewKey::of(workload, &review.requester));
+        if let (Some(workload), Some(key)) = (read, key) {
+            self.seen.note(&body, &review, workload, key, &kinds);
         }
-        Ok(Read {
-            review,
-            workload,
-            subject,
-        })
+        Ok(Read { review, workload, key })
     }
 
     /// Logs once if the paths of a kind in the settings lead to something other than images or pods.
@@ -265,12 +261,12 @@ impl Handler {
         }
     }
 
-    fn count(&self, verdict: &Answer) {
+    fn count(&self, verdict: &ReviewResult) {
         let metrics = &self.metrics;
         if let Some(exempt) = &verdict.exempt {
             metrics.skipped(exempt.name());
         }
-        for judged in verdict.images.iter().filter(|judged| judged.look == Look::Taken) {
+        for judged in verdict.images.iter().filter(|judged| judged.handling == Handling::Judged) {
             metrics.image(judged.judgement.outlook.name());
         }
         let mode = verdict.policies.mode;
@@ -300,7 +296,7 @@ struct Read {
     /// Its object, or why there is nothing to judge.
     workload: Result<Workload, Skip>,
     /// `None` if its answer is not kept.
-    subject: Option<Subject>,
+    key: Option<ReviewKey>,
 }
 
 fn group_and_kind(review: &Review) -> (&str, &str) {
@@ -388,7 +384,7 @@ struct LogFields {
 
 impl LogFields {
     fn of(outcome: Outcome<'_>) -> Self {
-        let answer = match outcome {
+        let result = match outcome {
             Outcome::Skipped(skip) => {
                 return Self {
                     skipped: skip.name(),
@@ -401,9 +397,9 @@ impl LogFields {
                     ..Self::default()
                 };
             }
-            Outcome::Answered { answer, .. } => answer,
+            Outcome::Answered { result, .. } => result,
         };
-        let images = &answer.images;
+        let images = &result.images;
         let findings = || images.iter().flat_map(|judged| &judged.judgement.findings);
         let mut causes: Vec<&str> = findings().map(|finding| finding.cause.name()).collect();
         causes.sort_unstable();
@@ -416,8 +412,8 @@ impl LogFields {
             images: images.len(),
             unchanged: images.iter().filter(|judged| judged.image.unchanged).count(),
             parameters: images.iter().filter(is_parameter).count(),
-            checks: answer.checks,
-            audit: Audit::of(answer),
+            checks: result.checks,
+            audit: Audit::of(result),
         }
     }
 }

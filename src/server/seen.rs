@@ -1,6 +1,6 @@
 //! Reviews that were read a moment ago. Another one of the same pod template is recognised by its bytes and need not be read.
 
-use crate::engine::Subject;
+use crate::engine::ReviewKey;
 use crate::review::{Names, Pattern, Review};
 use crate::workload::{Kinds, Workload};
 use arc_swap::ArcSwap;
@@ -11,12 +11,12 @@ const PATTERNS: usize = 32;
 /// The longest body of one, in bytes.
 const LONGEST: usize = 32 << 10;
 /// How many subjects are remembered, so that a pattern is only made for the second review of a subject.
-const SUBJECTS: usize = 256;
+const KEYS: usize = 256;
 
 /// The reviews that are known. The newest come first.
 #[derive(Debug)]
 pub(super) struct Seen {
-    subjects: Mutex<Vec<Option<Subject>>>,
+    keys: Mutex<Vec<Option<ReviewKey>>>,
     known: ArcSwap<Vec<Arc<Known>>>,
 }
 
@@ -30,7 +30,7 @@ pub(super) struct Known {
     /// Its object.
     pub(super) workload: Workload,
     /// What it is about.
-    pub(super) subject: Subject,
+    pub(super) key: ReviewKey,
 }
 
 impl Known {
@@ -47,7 +47,7 @@ impl Known {
 impl Default for Seen {
     fn default() -> Self {
         Self {
-            subjects: Mutex::new(vec![None; SUBJECTS]),
+            keys: Mutex::new(vec![None; KEYS]),
             known: ArcSwap::default(),
         }
     }
@@ -62,8 +62,8 @@ impl Seen {
     }
 
     /// Records a review that was read, with its object. From the second one of the same subject on, it is recognised.
-    pub(super) fn note(&self, body: &[u8], review: &Review, workload: &Workload, subject: Subject, kinds: &Arc<Kinds>) {
-        if body.len() > LONGEST || !self.again(subject) {
+    pub(super) fn note(&self, body: &[u8], review: &Review, workload: &Workload, key: ReviewKey, kinds: &Arc<Kinds>) {
+        if body.len() > LONGEST || !self.again(key) {
             return;
         }
         let Some(pattern) = Pattern::of(body, review, kinds) else {
@@ -76,20 +76,18 @@ impl Seen {
             kinds: Arc::clone(kinds),
             review,
             workload: workload.clone(),
-            subject,
+            key,
         });
         self.known.rcu(|before| {
-            let others = before.iter().filter(|other| other.subject != subject).take(PATTERNS - 1);
+            let others = before.iter().filter(|other| other.key != key).take(PATTERNS - 1);
             std::iter::once(&known).chain(others).cloned().collect::<Vec<_>>()
         });
     }
 
     /// Whether there was a review of this subject before.
-    fn again(&self, subject: Subject) -> bool {
-        let mut subjects = self.subjects.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = subject.place(SUBJECTS);
-        subjects
-            .get_mut(place)
-            .is_some_and(|last| last.replace(subject) == Some(subject))
+    fn again(&self, key: ReviewKey) -> bool {
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = key.place(KEYS);
+        keys.get_mut(place).is_some_and(|last| last.replace(key) == Some(key))
     }
 }

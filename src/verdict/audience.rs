@@ -2,7 +2,7 @@
 
 use super::Outlook;
 use crate::image::Platform;
-use crate::image::platform::Personality;
+use crate::image::platform::IndexRules;
 use crate::runtime::{Pool, Puller, Runtime, Setup};
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub struct Group {
 
 /// Where the platforms come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Origin {
+pub enum PlatformSource {
     /// Real candidate nodes.
     Nodes,
     /// No such node is known; the selectors name the architectures.
@@ -49,7 +49,7 @@ pub struct Audience {
     /// By platform; empty when nothing can be said.
     pub groups: Vec<Group>,
     /// Where they come from.
-    pub origin: Origin,
+    pub source: PlatformSource,
     /// Candidate nodes whose platform is not known: they may be served.
     pub unknown: usize,
     /// Whether a DaemonSet puts a pod on each of them.
@@ -65,17 +65,21 @@ pub struct Audience {
 impl Audience {
     /// The worst that may be said about platforms: a guess denies nothing.
     pub fn cap(&self) -> Outlook {
-        match self.origin {
-            Origin::Assumed => Outlook::MayFail,
+        match self.source {
+            PlatformSource::Assumed => Outlook::MayFail,
             _ if self.doubt.is_some() => Outlook::MayFail,
-            Origin::Nodes | Origin::Selectors | Origin::System | Origin::Configured | Origin::Builds => Outlook::WillFail,
+            PlatformSource::Nodes
+            | PlatformSource::Selectors
+            | PlatformSource::System
+            | PlatformSource::Configured
+            | PlatformSource::Builds => Outlook::WillFail,
         }
     }
 
     /// Whether it is enough that some of them are served: of an operating system's architectures, or of the nodes that an operator
     /// picks from.
     pub fn some_will_do(&self) -> bool {
-        self.picked || self.origin == Origin::System
+        self.picked || self.source == PlatformSource::System
     }
 
     /// The setups of all of them, each once.
@@ -129,8 +133,8 @@ pub fn of_group(group: &Group) -> Vec<Puller> {
 
 impl Group {
     /// How their runtimes choose from an index; each once.
-    pub fn personalities(&self) -> Vec<Personality> {
-        let mut all: Vec<Personality> = self.runtimes.iter().map(|runtime| runtime.personality()).collect();
+    pub fn index_rules(&self) -> Vec<IndexRules> {
+        let mut all: Vec<IndexRules> = self.runtimes.iter().map(|runtime| runtime.index_rules()).collect();
         all.sort_unstable();
         all.dedup();
         all
@@ -165,7 +169,7 @@ mod tests {
         };
         let all: Vec<String> = pullers(&audience)
             .iter()
-            .map(|puller| format!("{} {:?}", puller.platform, puller.runtime.personality()))
+            .map(|puller| format!("{} {:?}", puller.platform, puller.runtime.index_rules()))
             .collect();
         assert_eq!(
             all,

@@ -95,7 +95,7 @@ causes! {
 
 use super::{Evidence, Outlook};
 use crate::runtime::content::UNSIGNED_SCHEMA1;
-use crate::runtime::outcome::{ContentFault, Shows};
+use crate::runtime::outcome::{ContentFault, ProvesFailure};
 
 /// What holds for every finding of a cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,13 +190,13 @@ impl Cause {
     }
 }
 
-/// The cause that a piece of evidence is named by, and its base outlook: what the evidence shows ([`Evidence::shows`]). Context may only
+/// The cause that a piece of evidence is named by, and its base outlook: what the evidence shows ([`Evidence::proves_failure`]). Context may only
 /// soften the outlook afterwards.
 pub fn base(evidence: &Evidence) -> (Cause, Outlook) {
-    let outlook = match evidence.shows() {
-        Shows::Nothing => Outlook::Unknown,
-        Shows::FailureOfSome => Outlook::MayFail,
-        Shows::Failure => Outlook::WillFail,
+    let outlook = match evidence.proves_failure() {
+        ProvesFailure::No => Outlook::Unknown,
+        ProvesFailure::OnSomeNodes => Outlook::MayFail,
+        ProvesFailure::OnAllNodes => Outlook::WillFail,
     };
     (cause(evidence), outlook)
 }
@@ -209,7 +209,7 @@ fn cause(evidence: &Evidence) -> Cause {
         Evidence::AuthenticationRequired { .. } | Evidence::InsufficientScope { .. } => Cause::NotFoundOrDenied,
         Evidence::CredentialRefused { .. } | Evidence::CredentialNotText { .. } => Cause::CredentialRefused,
         Evidence::Forbidden { .. } => Cause::Forbidden,
-        Evidence::Rejected(_) | Evidence::Unresolved(_) => Cause::RegistryRejected,
+        Evidence::Rejected(_) | Evidence::NodeSettings(_) => Cause::RegistryRejected,
         Evidence::RateLimited => Cause::RateLimited,
         Evidence::NameNotResolved => Cause::DnsFailure,
         Evidence::ConnectionFailed(_) => Cause::ConnectionFailed,
@@ -217,7 +217,7 @@ fn cause(evidence: &Evidence) -> Cause {
         Evidence::Tls(_) => Cause::TlsFailure,
         // A look-up that died is our own fault; the registry is only where it happened.
         Evidence::ServerError { .. } | Evidence::NoRegistry { .. } | Evidence::Internal => Cause::RegistryError,
-        Evidence::Refused(_) => Cause::LookupRefused,
+        Evidence::StoppedByGuard(_) => Cause::LookupRefused,
         Evidence::ContentInvalid(ContentFault::MediaType(media_type)) if media_type == UNSIGNED_SCHEMA1 => Cause::NotAnImage,
         Evidence::ContentInvalid(ContentFault::Unsigned) | Evidence::TooLong { .. } => Cause::NotAnImage,
         Evidence::ContentInvalid(_) => Cause::ContentInvalid,

@@ -10,7 +10,7 @@ pub struct Decision {
     /// What is done.
     pub verdict: Verdict,
     /// Whether the user is told.
-    pub voice: Voice,
+    pub told: Told,
     /// The policy whose vote it was; `None`: the default of contract 2.
     pub policy: Option<Arc<str>>,
     /// What would be done if every policy and the settings' mode were enforced: what `mode: Warn` and `mode: Audit` keep back.
@@ -18,7 +18,7 @@ pub struct Decision {
     /// What will deny it, where it is a warning only because something is not enforced yet.
     pub pending: Option<Pending>,
     /// What the author of the policy says to users.
-    pub words: Option<Arc<Words>>,
+    pub policy_message: Option<Arc<PolicyMessage>>,
 }
 
 /// What will deny once it is enforced.
@@ -32,7 +32,7 @@ pub struct Pending {
 
 /// What the author of a policy says to users, on one line and safe to show.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Words {
+pub struct PolicyMessage {
     /// A sentence or two.
     pub message: Option<String>,
     /// A URL.
@@ -40,7 +40,7 @@ pub struct Words {
 }
 
 /// `the message (https://wiki.corp.example/images)`.
-impl fmt::Display for Words {
+impl fmt::Display for PolicyMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.message, &self.link) {
             (Some(message), Some(link)) => write!(f, "{message} ({link})"),
@@ -53,11 +53,11 @@ impl fmt::Display for Words {
 
 /// Whether the user is told about a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Voice {
+pub enum Told {
     /// In the denial or as a warning.
-    Spoken,
+    Yes,
     /// In the log, the metrics and the report only: a policy allows it, or is in audit mode.
-    Silent,
+    No,
 }
 
 impl Decision {
@@ -67,11 +67,11 @@ impl Decision {
         Self {
             verdict,
             // A finding that comes with Allow is a remark that the user reads (docs/decisions/0004).
-            voice: Voice::Spoken,
+            told: Told::Yes,
             policy: None,
             enforced: verdict,
             pending: None,
-            words: None,
+            policy_message: None,
         }
     }
 }

@@ -15,7 +15,8 @@ pub struct Kubelet {
 
 /// What proves a finding.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, JsonSchema)]
-pub struct Proof {
+#[schemars(rename = "Proof")]
+pub struct FindingEvidence {
     /// The host that answered or failed.
     pub host: Option<String>,
     /// HTTP status.
@@ -40,7 +41,7 @@ pub struct Finding {
     /// What the kubelet would show; `None` where it would show nothing, or where that is not known.
     pub kubelet: Option<Kubelet>,
     /// What proves it.
-    pub evidence: Proof,
+    pub evidence: FindingEvidence,
     /// Closest existing tags, best first.
     pub suggestions: Vec<String>,
 }
@@ -51,7 +52,7 @@ impl Finding {
         self.message = String::from("more findings than are listed");
         self.fix = String::from("mend the first");
         self.kubelet = None;
-        self.evidence = Proof::default();
+        self.evidence = FindingEvidence::default();
         self.suggestions = Vec::new();
     }
 }

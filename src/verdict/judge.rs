@@ -1,15 +1,15 @@
 //! Judges one image: turns what was tried and what is known into findings and an outlook.
 
-use super::case::{Case, SecretNote, Tried};
 use super::cause::base;
-use super::finding::{Finding, Kubelet, Proof};
+use super::finding::{Finding, FindingEvidence, Kubelet};
+use super::image_case::{ImageCase, LabelledAttempt, SecretNote};
 use super::judgement::Judgement;
 use super::kubelet;
-use super::platforms::{self, Found, Objections, Trouble};
+use super::platforms::{self, FoundImage, Objections, Trouble};
 use super::size::{over_limit, over_storage};
 use super::soften::{Context, Presence, PresenceRule, soften};
 use super::ways;
-use super::words::{self, Naming, Pulled, Topic};
+use super::wording::{self, Naming, Pulled, Topic};
 use super::{Cause, Outlook};
 use crate::image::escape;
 use crate::runtime::kubelet::might_have_worked;
@@ -18,17 +18,17 @@ use crate::runtime::outcome::{Evidence, Failure, ImageFacts};
 use crate::runtime::{Pool, Setup};
 
 /// Judges one image.
-pub fn judge(case: &Case<'_>) -> Judgement {
+pub fn judge(case: &ImageCase<'_>) -> Judgement {
     let mut judgement = judged(case);
     if let Some(who) = ways::who(case) {
         let worst = judgement.outlook;
         // It is enough that one finding says which nodes fail.
-        let told = judgement
+        let speaking = judgement
             .findings
             .iter_mut()
             .rev()
             .find(|finding| finding.outlook == worst && worst != Outlook::Pulls);
-        if let Some(finding) = told {
+        if let Some(finding) = speaking {
             finding.message = format!("{who}: {}", finding.message);
         }
     }
@@ -36,53 +36,57 @@ pub fn judge(case: &Case<'_>) -> Judgement {
     judgement
 }
 
-fn judged(case: &Case<'_>) -> Judgement {
+fn judged(case: &ImageCase<'_>) -> Judgement {
     if let Some(malformed_secret) = case.malformed_secret {
         return with_malformed_secret(case, malformed_secret.clone());
     }
     let setups = case.audience.setups();
-    let apart: Vec<(Setup, &[Tried<'_>])> = case
+    let other_setups: Vec<(Setup, &[LabelledAttempt<'_>])> = case
         .others
         .iter()
         .filter(|(setup, _)| setups.is_empty() || setups.contains(setup))
-        .map(|(setup, tried)| (*setup, tried.as_slice()))
+        .map(|(setup, attempts)| (*setup, attempts.as_slice()))
         .collect();
     // Where no node has one of the usual setups, another speaks.
-    let usual = setups.is_empty() || setups.iter().any(|setup| apart.iter().all(|(other, _)| other != setup));
-    let (tried, apart) = match apart.split_first() {
-        Some(((_, tried), rest)) if !usual => (*tried, rest),
-        Some(_) | None => (case.tried, apart.as_slice()),
+    let usual = setups.is_empty()
+        || setups
+            .iter()
+            .any(|setup| other_setups.iter().all(|(other, _)| other != setup));
+    let (usual_attempts, other_setups) = match other_setups.split_first() {
+        Some(((_, attempts), rest)) if !usual => (*attempts, rest),
+        Some(_) | None => (case.attempts, other_setups.as_slice()),
     };
-    let ends = |tried: &'_ [Tried<'_>]| tried.last().is_some_and(|tried| tried.result.is_ok());
+    let succeeds = |attempts: &'_ [LabelledAttempt<'_>]| attempts.last().is_some_and(|last| last.result.is_ok());
     // What some find is not missing.
-    let finds = std::iter::once(tried)
-        .chain(apart.iter().map(|(_, tried)| *tried))
-        .find(|tried| ends(tried));
-    match (finds, tried.last()) {
-        (Some(finds), _) => found(case, finds, tried, apart),
+    let successful = std::iter::once(usual_attempts)
+        .chain(other_setups.iter().map(|(_, attempts)| *attempts))
+        .find(|attempts| succeeds(attempts));
+    match (successful, usual_attempts.last()) {
+        (Some(successful), _) => found(case, successful, usual_attempts, other_setups),
         (None, Some(_)) => {
             // An unknown result of one setup outweighs the certain results of others.
-            let unknown =
-                |tried: &&[Tried<'_>]| primary(&failures(tried)).is_some_and(|failure| might_have_worked(&failure.evidence));
-            let speaks = apart
+            let unknown = |attempts: &&[LabelledAttempt<'_>]| {
+                primary(&failures(attempts)).is_some_and(|failure| might_have_worked(&failure.evidence))
+            };
+            let speaks = other_setups
                 .iter()
-                .map(|(_, tried)| *tried)
+                .map(|(_, attempts)| *attempts)
                 .find(unknown)
-                .filter(|_| !unknown(&tried));
-            failed(case, speaks.unwrap_or(tried))
+                .filter(|_| !unknown(&usual_attempts));
+            failed(case, speaks.unwrap_or(usual_attempts))
         }
         (None, None) => Judgement::allowed(),
     }
 }
 
-fn failures<'a>(tried: &[Tried<'a>]) -> Vec<&'a Failure> {
-    tried.iter().filter_map(|tried| tried.result.as_ref().err()).collect()
+fn failures<'a>(attempts: &[LabelledAttempt<'a>]) -> Vec<&'a Failure> {
+    attempts.iter().filter_map(|attempt| attempt.result.as_ref().err()).collect()
 }
 
 /// The registry is asked only for the sake of `nodes.presence: hide`: what nodes hold counts then for an image that this namespace could
 /// read.
-fn with_malformed_secret(case: &Case<'_>, mut finding: Finding) -> Judgement {
-    let readable = case.tried.last().is_some_and(|tried| tried.result.is_ok());
+fn with_malformed_secret(case: &ImageCase<'_>, mut finding: Finding) -> Judgement {
+    let readable = case.attempts.last().is_some_and(|last| last.result.is_ok());
     let hide = case.context.presence_rule == PresenceRule::Hide;
     if !hide || readable || case.context.node_credentials || case.context.presence == Presence::ById {
         finding = softened(finding, case.context);
@@ -98,14 +102,20 @@ fn softened(mut finding: Finding, context: &Context) -> Finding {
     finding
 }
 
-/// At least one setup found the image: `finds` is what one of them tried, `tried` what most did, `apart` what others did.
-fn found<'a>(case: &Case<'_>, finds: &[Tried<'a>], tried: &[Tried<'a>], apart: &[(Setup, &[Tried<'a>])]) -> Judgement {
-    let Some(Ok(facts)) = finds.last().map(|tried| tried.result) else {
+/// At least one setup found the image: `successful` are its attempts, `usual_attempts` those of most setups, `other_setups` those of setups
+/// with another result.
+fn found<'a>(
+    case: &ImageCase<'_>,
+    successful: &[LabelledAttempt<'a>],
+    usual_attempts: &[LabelledAttempt<'a>],
+    other_setups: &[(Setup, &[LabelledAttempt<'a>])],
+) -> Judgement {
+    let Some(Ok(facts)) = successful.last().map(|last| last.result) else {
         return Judgement::allowed();
     };
-    let result = |tried: &[Tried<'a>]| match tried.last().map(|tried| tried.result) {
+    let result = |attempts: &[LabelledAttempt<'a>]| match attempts.last().map(|last| last.result) {
         Some(Ok(facts)) => Some(Ok(facts)),
-        Some(Err(last)) => Some(Err(primary(&failures(tried)).unwrap_or(last))),
+        Some(Err(last)) => Some(Err(primary(&failures(attempts)).unwrap_or(last))),
         None => None,
     };
     // The registry has it: that it failed another version of the same runtime just then shows nothing. What the settings of nodes leave open
@@ -113,35 +123,35 @@ fn found<'a>(case: &Case<'_>, finds: &[Tried<'a>], tried: &[Tried<'a>], apart: &
     let pools = case.audience.setups().iter().any(|setup| setup.pool != Pool::default());
     let passing = |result: &Result<&ImageFacts, &Failure>| match result {
         Ok(_) => false,
-        Err(failure) => failure.evidence.is_unknown() && !pools && !matches!(failure.evidence, Evidence::Unresolved(_)),
+        Err(failure) => failure.evidence.is_unknown() && !pools && !matches!(failure.evidence, Evidence::NodeSettings(_)),
     };
-    let mut others: Vec<(Setup, Result<&ImageFacts, &Failure>)> = apart
+    let mut others: Vec<(Setup, Result<&ImageFacts, &Failure>)> = other_setups
         .iter()
-        .filter_map(|(setup, tried)| Some((*setup, result(tried)?)))
+        .filter_map(|(setup, attempts)| Some((*setup, result(attempts)?)))
         .filter(|(_, result)| !passing(result))
         .collect();
-    if let Some(Err(failure)) = result(tried) {
+    if let Some(Err(failure)) = result(usual_attempts) {
         let usual = case.audience.setups().into_iter();
         let usual: Vec<Setup> = usual.filter(|setup| others.iter().all(|(other, _)| other != setup)).collect();
         others.extend(usual.into_iter().map(|setup| (setup, Err(failure))));
     }
-    let view = Found { facts, others };
+    let view = FoundImage { facts, others };
     let Objections {
         findings: about_content,
         troubles,
         sizes,
     } = platforms::judge(&view, case.reference, case.audience, case.used_by);
     let too_large = over_storage(&sizes, case.audience);
-    let old = facts.stale.then(|| Context {
-        old: true,
+    let stale = facts.stale.then(|| Context {
+        stale: true,
         ..case.context.clone()
     });
-    let context = old.as_ref().unwrap_or(case.context);
+    let context = stale.as_ref().unwrap_or(case.context);
     let found = about_content.into_iter().chain(too_large);
     let mut findings: Vec<Finding> = found.map(|finding| softened(finding, context)).collect();
     // A policy's limit holds whatever nodes have, but not for what the registry had once.
     let limit = Context {
-        old: facts.stale,
+        stale: facts.stale,
         ..Context::default()
     };
     let over = case.size_limit.and_then(|limit| over_limit(&sizes, limit));
@@ -160,24 +170,24 @@ fn found<'a>(case: &Case<'_>, finds: &[Tried<'a>], tried: &[Tried<'a>], apart: &
             ),
             fix: "nothing to do, unless the registry is still down when a node pulls".to_owned(),
             kubelet: None,
-            evidence: Proof {
+            evidence: FindingEvidence {
                 host: host.clone(),
-                ..Proof::default()
+                ..FindingEvidence::default()
             },
             suggestions: Vec::new(),
         });
     }
-    if let Some((message, fix)) = facts.quota.and_then(|quota| words::quota(quota, case.reference)) {
+    if let Some((message, fix)) = facts.quota.and_then(|quota| wording::quota(quota, case.reference)) {
         findings.push(Finding {
             cause: Cause::RateLimited,
             outlook: Outlook::Pulls,
             message,
             fix,
             kubelet: None,
-            evidence: Proof {
+            evidence: FindingEvidence {
                 host,
                 status: Some(200),
-                ..Proof::default()
+                ..FindingEvidence::default()
             },
             suggestions: Vec::new(),
         });
@@ -191,19 +201,19 @@ fn found<'a>(case: &Case<'_>, finds: &[Tried<'a>], tried: &[Tried<'a>], apart: &
     judgement
 }
 
-fn failed(case: &Case<'_>, tried: &[Tried<'_>]) -> Judgement {
-    let failures = failures(tried);
+fn failed(case: &ImageCase<'_>, attempts: &[LabelledAttempt<'_>]) -> Judgement {
+    let failures = failures(attempts);
     let Some(primary) = primary(&failures) else {
         return Judgement::allowed();
     };
-    let told = Trouble {
+    let trouble = Trouble {
         failure: primary,
         outlook: base(&primary.evidence).1,
         note: None,
     };
     let finding = Finding {
-        kubelet: predicted(primary, tried, case),
-        ..troubled(case, told)
+        kubelet: predicted(primary, attempts, case),
+        ..troubled(case, trouble)
     };
     // The secret explains the refusal, so it comes first.
     let mut findings = if hinges_on_credentials(primary) {
@@ -216,15 +226,15 @@ fn failed(case: &Case<'_>, tried: &[Tried<'_>]) -> Judgement {
 }
 
 /// A failure as a finding, softened by what else is known.
-fn troubled(case: &Case<'_>, trouble: Trouble<'_>) -> Finding {
+fn troubled(case: &ImageCase<'_>, trouble: Trouble<'_>) -> Finding {
     let Trouble { failure, outlook, note } = trouble;
-    let phrase = tried(case.tried);
-    let reference = failure.completed.as_ref().unwrap_or(case.reference);
+    let phrase = credentials_phrase(case.attempts);
+    let reference = failure.full_name.as_ref().unwrap_or(case.reference);
     let topic = Topic {
         reference,
         tried: phrase.as_deref(),
         namespace: case.namespace,
-        naming: match failure.completed {
+        naming: match failure.full_name {
             Some(_) => Naming::Completed,
             None => case.naming,
         },
@@ -234,8 +244,8 @@ fn troubled(case: &Case<'_>, trouble: Trouble<'_>) -> Finding {
         },
     };
     let (outlook, notes) = soften(outlook, Some(failure), case.context);
-    let mut message = words::what(failure, topic);
-    let asked = words::asked::url(failure, reference);
+    let mut message = wording::what(failure, topic);
+    let asked = wording::asked::url(failure, reference);
     if let Some(url) = asked {
         annotate(&mut message, &[format!("asked for {}", escape(url))]);
     }
@@ -245,9 +255,9 @@ fn troubled(case: &Case<'_>, trouble: Trouble<'_>) -> Finding {
         cause: base(&failure.evidence).0,
         outlook,
         message,
-        fix: words::fix(failure, topic),
-        kubelet: kubelet::predict(failure, case.reference, kubelet::Pull::of(&ways::concerned(case))),
-        evidence: Proof {
+        fix: wording::fix(failure, topic),
+        kubelet: kubelet::predict(failure, case.reference, kubelet::newest_path(&ways::concerned(case))),
+        evidence: FindingEvidence {
             host: Some(failure.host.clone()),
             status: failure.status,
             code: failure.code.clone(),
@@ -274,8 +284,9 @@ fn primary<'a>(failures: &[&'a Failure]) -> Option<&'a Failure> {
         .copied()
 }
 
-fn tried(attempts: &[Tried<'_>]) -> Option<String> {
-    let mut with: Vec<&str> = attempts.iter().filter_map(|tried| tried.with).collect();
+/// Whose credentials were tried, as a phrase: `secret "a" and secret "b"`; `None` if there was none.
+fn credentials_phrase(attempts: &[LabelledAttempt<'_>]) -> Option<String> {
+    let mut with: Vec<&str> = attempts.iter().filter_map(|attempt| attempt.with).collect();
     with.dedup();
     (!with.is_empty()).then(|| with.join(" and "))
 }
@@ -290,10 +301,10 @@ fn annotate(message: &mut String, notes: &[String]) {
 /// Several credentials that fail differently end in `[e1, e2]`; identical texts collapse (pull-semantics 4.5). Beside a credential no
 /// kubelet asks without one: where we did, after a stand-in for a credential that could not be seen, the line is that of the failure that
 /// counts.
-fn predicted(primary: &Failure, tried: &[Tried<'_>], case: &Case<'_>) -> Option<Kubelet> {
-    let by = kubelet::Pull::of(&ways::concerned(case));
-    let stood_in = tried.len() > 1 && tried.iter().any(|tried| tried.with.is_none());
-    let failures = if stood_in { vec![primary] } else { failures(tried) };
+fn predicted(primary: &Failure, attempts: &[LabelledAttempt<'_>], case: &ImageCase<'_>) -> Option<Kubelet> {
+    let by = kubelet::newest_path(&ways::concerned(case));
+    let stood_in = attempts.len() > 1 && attempts.iter().any(|attempt| attempt.with.is_none());
+    let failures = if stood_in { vec![primary] } else { failures(attempts) };
     let mut all: Vec<Kubelet> = Vec::new();
     for failure in failures {
         let one = kubelet::predict(failure, case.reference, by)?;
@@ -312,7 +323,7 @@ fn predicted(primary: &Failure, tried: &[Tried<'_>], case: &Case<'_>) -> Option<
 }
 
 /// What the pull secrets have to do with it. `outlook` is the pull's own.
-fn secret_findings(case: &Case<'_>, outlook: Outlook) -> Vec<Finding> {
+fn secret_findings(case: &ImageCase<'_>, outlook: Outlook) -> Vec<Finding> {
     let registry = escape(case.reference.registry());
     let namespace = escape(case.namespace);
     let goes_on = if outlook == Outlook::Pulls {
@@ -327,9 +338,9 @@ fn secret_findings(case: &Case<'_>, outlook: Outlook) -> Vec<Finding> {
         fix,
         // The kubelet ignores the others without an event.
         kubelet: None,
-        evidence: Proof {
+        evidence: FindingEvidence {
             host: Some(case.reference.registry().to_owned()),
-            ..Proof::default()
+            ..FindingEvidence::default()
         },
         suggestions: Vec::new(),
     };

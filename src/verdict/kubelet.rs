@@ -7,38 +7,29 @@
 
 use super::audience::{Audience, Group};
 use super::finding::Kubelet;
-use super::words::resting_on;
-use crate::image::platform::Personality;
+use super::wording::resting_on;
+use crate::image::platform::IndexRules;
 use crate::image::{Reference, Target, escape};
+use crate::runtime::containerd::PullPath;
 use crate::runtime::outcome::{
-    AuthStage, CUT_SHORT, ConnectionFault, ContentFault, Evidence, Failure, Purpose, Rejection, ScopeError, TimeoutStage, TlsFault,
-    WEB_PAGE,
+    AuthStage, CUT_SHORT, ConnectionFault, ContentFault, Evidence, Failure, NodeSettingsFault, Purpose, Rejection, ScopeError,
+    TimeoutStage, TlsFault, WEB_PAGE,
 };
 use core::net::Ipv4Addr;
 
-/// How nodes pull, and so in whose words they fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pull {
-    /// By containerd's client, as its versions before 2.1 do.
-    Client,
-    /// By its transfer service: the default since 2.1 (`use_local_image_pull`, which turns to the client, is not seen from outside).
-    Transfer,
-}
-
-impl Pull {
-    /// The newest way of the candidate nodes; today's where none is known. `None` where all of them run CRI-O, whose words are others.
-    pub(super) fn of(audience: &Audience) -> Option<Self> {
-        let all = |known: &[Personality]| {
-            let mut groups = audience.groups.iter().map(Group::personalities);
-            !audience.groups.is_empty() && groups.all(|its| !its.is_empty() && its.iter().all(|one| known.contains(one)))
-        };
-        if all(&[Personality::CriO]) {
-            None
-        } else if all(&[Personality::ContainerdOld, Personality::ContainerdClient, Personality::CriO]) {
-            Some(Self::Client)
-        } else {
-            Some(Self::Transfer)
-        }
+/// How nodes pull, and so in which words they fail: the newest path of the candidate nodes; today's where none is known (that of
+/// `use_local_image_pull`, which turns to the client, is not seen from outside). `None` where all of them run CRI-O, whose words are others.
+pub(super) fn newest_path(audience: &Audience) -> Option<PullPath> {
+    let all = |known: &[IndexRules]| {
+        let mut groups = audience.groups.iter().map(Group::index_rules);
+        !audience.groups.is_empty() && groups.all(|its| !its.is_empty() && its.iter().all(|one| known.contains(one)))
+    };
+    if all(&[IndexRules::CriO]) {
+        None
+    } else if all(&[IndexRules::ContainerdOld, IndexRules::ContainerdClient, IndexRules::CriO]) {
+        Some(PullPath::Local)
+    } else {
+        Some(PullPath::Transfer)
     }
 }
 
@@ -82,15 +73,15 @@ pub(super) enum NoMatch<'a> {
 }
 
 /// The index of this digest serves no node.
-pub(super) fn no_platform(pull: Option<Pull>, why: NoMatch<'_>, index: &str, reference: &Reference) -> Option<Kubelet> {
-    let text = match (pull?, why) {
-        (Pull::Client, NoMatch::Entry | NoMatch::NotFetched(_)) => {
+pub(super) fn no_platform(path: Option<PullPath>, why: NoMatch<'_>, index: &str, reference: &Reference) -> Option<Kubelet> {
+    let text = match (path?, why) {
+        (PullPath::Local, NoMatch::Entry | NoMatch::NotFetched(_)) => {
             format!("{}no match for platform in manifest: not found", prefix(reference))
         }
-        (Pull::Client, NoMatch::Config) | (Pull::Transfer, NoMatch::Entry | NoMatch::Config) => {
+        (PullPath::Local, NoMatch::Config) | (PullPath::Transfer, NoMatch::Entry | NoMatch::Config) => {
             format!("get image config descriptor: no match for platform in manifest {index}: not found")
         }
-        (Pull::Transfer, NoMatch::NotFetched(entry)) => {
+        (PullPath::Transfer, NoMatch::NotFetched(entry)) => {
             format!("get image config descriptor: content digest {}: not found", escape(entry))
         }
     };
@@ -98,8 +89,8 @@ pub(super) fn no_platform(pull: Option<Pull>, why: NoMatch<'_>, index: &str, ref
 }
 
 /// The image of this name was pulled, and could not be measured by the entry of this digest, which was not fetched.
-pub(super) fn unmeasured(pull: Option<Pull>, name: &str, entry: &str) -> Option<Kubelet> {
-    pull?;
+pub(super) fn unmeasured(path: Option<PullPath>, name: &str, entry: &str) -> Option<Kubelet> {
+    path?;
     Some(err_image_pull(not_found(&format!(
         "failed to update image store \"{name}\": get image info from containerd: get image compressed resource size: \
          content digest {}: not found",
@@ -108,8 +99,8 @@ pub(super) fn unmeasured(pull: Option<Pull>, name: &str, entry: &str) -> Option<
 }
 
 /// An artifact: the client holds its layers against a config that counts none. The transfer service pulls it.
-pub(super) fn artifact(pull: Option<Pull>, reference: &Reference) -> Option<Kubelet> {
-    pull?;
+pub(super) fn artifact(path: Option<PullPath>, reference: &Reference) -> Option<Kubelet> {
+    path?;
     Some(err_image_pull(format!(
         "{}failed to unpack image on snapshotter overlayfs: mismatched image rootfs and manifest layers",
         prefix(reference)
@@ -117,23 +108,23 @@ pub(super) fn artifact(pull: Option<Pull>, reference: &Reference) -> Option<Kube
 }
 
 /// A manifest of schema 1, which containerd refuses since 2.1.
-pub(super) fn schema1(pull: Option<Pull>, reference: &Reference) -> Option<Kubelet> {
-    pull?;
+pub(super) fn schema1(path: Option<PullPath>, reference: &Reference) -> Option<Kubelet> {
+    path?;
     let text = format!("{}schema 1 image manifests are no longer supported", prefix(reference));
     Some(err_image_pull(invalid_argument(&text)))
 }
 
 /// What the kubelet would show for a failed pull (pull-semantics 6.2). `None` where that is not known.
-pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<Pull>) -> Option<Kubelet> {
+pub(super) fn predict(failure: &Failure, reference: &Reference, path: Option<PullPath>) -> Option<Kubelet> {
     if let Evidence::CredentialNotText { .. } = failure.evidence {
         // Its own, whatever the runtime.
         let text = "rpc error: code = Internal desc = grpc: error while marshaling: string field contains invalid UTF-8";
         return Some(err_image_pull(text.to_owned()));
     }
-    if pull_by.is_none() {
+    if path.is_none() {
         // Of a registry that refuses connections the kubelet makes a sentence of its own.
         let said = failure
-            .said
+            .runtime_text
             .as_deref()
             .filter(|said| !said.starts_with("RegistryUnavailable: "))?;
         // This applies to images that a policy rejects, too.
@@ -150,15 +141,15 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
             message: escape_words(&said),
         });
     }
-    if let Some(reported) = &failure.reported {
-        return predict(reported, reference, pull_by);
+    if let Some(reported) = &failure.reported_instead {
+        return predict(reported, reference, path);
     }
-    let by = pull_by?;
+    let path = path?;
     let name = containerd_reference(reference);
     let pull = prefix(reference);
-    let resolve = match by {
-        Pull::Client => format!("{pull}failed to resolve reference \"{name}\": "),
-        Pull::Transfer => format!("{pull}failed to resolve image: "),
+    let resolve = match path {
+        PullPath::Local => format!("{pull}failed to resolve reference \"{name}\": "),
+        PullPath::Transfer => format!("{pull}failed to resolve image: "),
     };
     let (method, url, purpose) = failure.request.as_ref().map_or_else(
         || {
@@ -195,7 +186,7 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
     // What the registry says in the body (`unexpectedResponseErr`; `dockerFetcher.open` of 1.x), but no token server (`auth.FetchToken`). Of
     // several errors containerd makes a list.
     let printed: Vec<String> = failure
-        .printed
+        .registry_errors_as_printed
         .iter()
         .filter(|_| purpose == Purpose::Content)
         .flat_map(|printed| printed.lines())
@@ -204,7 +195,7 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
     let printed = printed.join("\n");
     let written = as_written(&url, failure, reference);
     let answered = |status: u16| {
-        let (before, between) = if fetching && by == Pull::Client {
+        let (before, between) = if fetching && path == PullPath::Local {
             let text = format!("{stage}unexpected status code {written}: {status} {}", reason_phrase(status));
             (text, " - Server message: ")
         } else {
@@ -231,9 +222,9 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
             format!("{about} {text}")
         }
     };
-    let extracting = |media_type: &str| match by {
-        Pull::Client => format!("{pull}failed to extract layer ...: "),
-        Pull::Transfer => {
+    let extracting = |media_type: &str| match path {
+        PullPath::Local => format!("{pull}failed to extract layer ...: "),
+        PullPath::Transfer => {
             format!(
                 "{pull}failed to extract layer ({} ...) to overlayfs as \"extract-...\": ",
                 escape(media_type)
@@ -245,13 +236,13 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
         "tls: failed to verify certificate: x509: certificate is valid for ..., not {}",
         without_port(&failure.host)
     );
-    let unknown = match by {
-        Pull::Client => ": unknown",
-        Pull::Transfer => "",
+    let unknown = match path {
+        PullPath::Local => ": unknown",
+        PullPath::Transfer => "",
     };
     let message = match &failure.evidence {
         Evidence::Redirected { fails, .. } | Evidence::NoRegistry { fails, .. } | Evidence::ByChance { fails, .. } => {
-            return predict(&resting_on(failure, fails), reference, pull_by);
+            return predict(&resting_on(failure, fails), reference, Some(path));
         }
         Evidence::RepositoryUnknown | Evidence::TagUnknown { .. } | Evidence::TagWithoutManifest | Evidence::DigestUnknown => {
             not_found(&format!("{resolve}{name}: not found"))
@@ -309,15 +300,15 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
             ),
             Rejection::RedirectLoop => transport("stopped after 10 redirects"),
             Rejection::NoRealm => format!("{resolve}no realm specified for token auth challenge"),
-            Rejection::PeersOnly => not_found(&format!("{resolve}{name}: not found")),
-            Rejection::NoHost => not_found(&format!("{resolve}no resolve hosts: not found")),
-            Rejection::NoAddress => {
-                let address = failure.host.trim_start_matches('[').split(']').next().unwrap_or_default();
-                // For an address with colons, Go's text has more than is known here.
-                let why = if address.contains(':') { "" } else { "unable to parse IP" };
-                format!("{resolve}parse \"dummy://{name}\": invalid host: ParseAddr(\"{address}\"): {why}")
-            }
         },
+        Evidence::NodeSettings(NodeSettingsFault::PeersOnly) => not_found(&format!("{resolve}{name}: not found")),
+        Evidence::NodeSettings(NodeSettingsFault::NoHost) => not_found(&format!("{resolve}no resolve hosts: not found")),
+        Evidence::NodeSettings(NodeSettingsFault::NoAddress) => {
+            let address = failure.host.trim_start_matches('[').split(']').next().unwrap_or_default();
+            // For an address with colons, Go's text has more than is known here.
+            let why = if address.contains(':') { "" } else { "unable to parse IP" };
+            format!("{resolve}parse \"dummy://{name}\": invalid host: ParseAddr(\"{address}\"): {why}")
+        }
         Evidence::RateLimited => answered(or_status(status, 429)),
         Evidence::ServerError { token_server: true } => token(or_status(status, 500), whose),
         Evidence::ServerError { token_server: false } => answered(or_status(status, 500)),
@@ -336,9 +327,9 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
         Evidence::ConnectionFailed(ConnectionFault::Interrupted)
             if purpose == Purpose::Content && failure.detail.as_deref() == Some(CUT_SHORT) =>
         {
-            match by {
-                Pull::Client => format!("{pull}failed to read expected number of bytes: unexpected EOF"),
-                Pull::Transfer => format!("{pull}short read: expected ... bytes but got ...: unexpected EOF"),
+            match path {
+                PullPath::Local => format!("{pull}failed to read expected number of bytes: unexpected EOF"),
+                PullPath::Transfer => format!("{pull}short read: expected ... bytes but got ...: unexpected EOF"),
             }
         }
         Evidence::ConnectionFailed(ConnectionFault::Interrupted) => transport("EOF"),
@@ -347,11 +338,11 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
         }
         Evidence::TimedOut(TimeoutStage::Connect) => transport(&format!("dial tcp {dialled}: i/o timeout")),
         Evidence::TimedOut(TimeoutStage::Handshake) => transport("net/http: TLS handshake timeout"),
-        Evidence::TimedOut(TimeoutStage::Response) => match by {
+        Evidence::TimedOut(TimeoutStage::Response) => match path {
             // They wait until the pull has made no progress for five minutes (`image_pull_progress_timeout`).
-            Pull::Client => format!("rpc error: code = Canceled desc = {}", transport("context canceled")),
+            PullPath::Local => format!("rpc error: code = Canceled desc = {}", transport("context canceled")),
             // For thirty seconds, since 2.3.
-            Pull::Transfer => {
+            PullPath::Transfer => {
                 let text = transport("net/http: timeout awaiting response headers");
                 format!("rpc error: code = DeadlineExceeded desc = {text}")
             }
@@ -372,12 +363,12 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
             ContentFault::BodyMismatch(why) if !about.is_empty() => {
                 format!("{pull}children: invalid desc {about}: media-type: {}", escape(why))
             }
-            ContentFault::WrongKind(_) | ContentFault::Newer(_) => format!("{pull}json: cannot unmarshal"),
+            ContentFault::WrongKind(_) | ContentFault::UnreadableSinceContainerd2(_) => format!("{pull}json: cannot unmarshal"),
             // What more there is to it differs.
             ContentFault::Unsigned | ContentFault::NotJson(_) | ContentFault::BodyMismatch(_) | ContentFault::Structure(_) => {
                 pull.trim_end_matches(": ").to_owned()
             }
-            ContentFault::OtherSize { says, .. } if *says < 0 && by == Pull::Transfer => invalid_argument(&format!(
+            ContentFault::OtherSize { says, .. } if *says < 0 && path == PullPath::Transfer => invalid_argument(&format!(
                 "{pull}unable to fetch descriptor ({about}) which reports negative content size ({says})"
             )),
             ContentFault::Empty | ContentFault::OtherSize { says: 0, .. } => invalid_argument(&format!(
@@ -404,9 +395,9 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
                 "{pull}failed to copy: httpReadSeeker: failed open: content at {written} not found: not found"
             )),
             ContentFault::ConfigNotJson(said) => format!("{pull}unmarshal image config: {said}"),
-            ContentFault::ConfigWrongKind => match by {
-                Pull::Client => format!("{pull}unmarshal image config"),
-                Pull::Transfer => {
+            ContentFault::ConfigWrongKind => match path {
+                PullPath::Local => format!("{pull}unmarshal image config"),
+                PullPath::Transfer => {
                     format!("failed to update image store \"{about}\": get image info from containerd: get image diffIDs")
                 }
             },
@@ -414,12 +405,12 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
                 "{pull}unable to fetch descriptor ({}) which reports content size of zero",
                 escape(digest)
             )),
-            ContentFault::SizeOf { digest, says, .. } => match by {
-                Pull::Client => format!(
+            ContentFault::SizeOf { digest, says, .. } => match path {
+                PullPath::Local => format!(
                     "rpc error: code = FailedPrecondition desc = {pull}failed commit on ref \"...-{}\": failed size validation",
                     escape(digest)
                 ),
-                Pull::Transfer => invalid_argument(&format!(
+                PullPath::Transfer => invalid_argument(&format!(
                     "{pull}unable to fetch descriptor ({}) which reports negative content size ({says})",
                     escape(digest)
                 )),
@@ -430,11 +421,11 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
             ContentFault::LayerCount { layers, diff_ids } => {
                 format!("{pull}number of layers and diffIDs don't match: {layers} != {diff_ids}")
             }
-            ContentFault::OtherSize { has, says, .. } if has < says => match by {
-                Pull::Client => format!("{pull}failed to read expected number of bytes: unexpected EOF"),
-                Pull::Transfer => format!("{pull}short read: expected {says} bytes but got {has}: unexpected EOF"),
+            ContentFault::OtherSize { has, says, .. } if has < says => match path {
+                PullPath::Local => format!("{pull}failed to read expected number of bytes: unexpected EOF"),
+                PullPath::Transfer => format!("{pull}short read: expected {says} bytes but got {has}: unexpected EOF"),
             },
-            ContentFault::OtherSize { says, .. } if by == Pull::Transfer => {
+            ContentFault::OtherSize { says, .. } if path == PullPath::Transfer => {
                 format!(
                     "rpc error: code = FailedPrecondition desc = {pull}failed to copy: httpReadSeeker: read past expected size {says}: \
                      failed precondition"
@@ -448,7 +439,7 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
                     if about.is_empty() { "" } else { &commit }
                 )
             }
-            ContentFault::NoImage => return no_platform(pull_by, NoMatch::Entry, &about, reference),
+            ContentFault::NoImage => return no_platform(Some(path), NoMatch::Entry, &about, reference),
             ContentFault::NeedsPlugin(media_type) => {
                 let layer = extracting(media_type);
                 format!(
@@ -456,21 +447,21 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
                     escape(media_type)
                 )
             }
-            ContentFault::Packed(media_type) => {
+            ContentFault::CompressedUnderPlainType(media_type) => {
                 let layer = extracting(media_type);
                 format!("{layer}mount callback failed on ...: archive/tar: invalid tar header{unknown}")
             }
             // Of CRI-O alone, whose words are others.
-            ContentFault::Unread(_) => pull.trim_end_matches(": ").to_owned(),
-            ContentFault::DiffId(id) => match by {
-                Pull::Client => format!("{pull}wrong diff id calculated on extraction \"{}\"", escape_long(id)),
-                Pull::Transfer => format!("{pull}wrong diff id \"...\" calculated on extraction \"{}\"", escape_long(id)),
+            ContentFault::CrioMayFail(_) => pull.trim_end_matches(": ").to_owned(),
+            ContentFault::DiffId(id) => match path {
+                PullPath::Local => format!("{pull}wrong diff id calculated on extraction \"{}\"", escape_long(id)),
+                PullPath::Transfer => format!("{pull}wrong diff id \"...\" calculated on extraction \"{}\"", escape_long(id)),
             },
-            ContentFault::PartOfOthers(_) => not_found(&match by {
-                Pull::Client => format!(
+            ContentFault::PartForOtherPlatform(_) => not_found(&match path {
+                PullPath::Local => format!(
                     "{pull}failed to unpack image on snapshotter overlayfs: failed to resolve rootfs: content digest {about}: not found"
                 ),
-                Pull::Transfer => format!(
+                PullPath::Transfer => format!(
                     "failed to update image store \"{about}\": get image info from containerd: get image diffIDs: \
                      content digest {about}: not found"
                 ),
@@ -480,9 +471,9 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
                     Target::Digest(digest) => format!(" for {digest}"),
                     Target::Tag(_) => String::new(),
                 };
-                let stage = match by {
-                    Pull::Client => format!("{pull}failed to unpack image on snapshotter overlayfs"),
-                    Pull::Transfer => "get image config descriptor".to_owned(),
+                let stage = match path {
+                    PullPath::Local => format!("{pull}failed to unpack image on snapshotter overlayfs"),
+                    PullPath::Transfer => "get image config descriptor".to_owned(),
                 };
                 not_found(&format!(
                     "{stage}: unexpected media type application/octet-stream{digest}: not found"
@@ -503,8 +494,8 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
         // What a node would see is not known in these cases; of the first it is said above.
         Evidence::CredentialNotText { .. }
         | Evidence::TimedOut(TimeoutStage::Deadline)
-        | Evidence::Refused(_)
-        | Evidence::Unresolved(_)
+        | Evidence::StoppedByGuard(_)
+        | Evidence::NodeSettings(_)
         | Evidence::ForeignUrls { .. }
         | Evidence::Internal => {
             return None;

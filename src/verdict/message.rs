@@ -1,10 +1,10 @@
 //! Findings as people read them: the denial, and the one-line warnings (contract 2 and 3).
 
-pub use super::answer::shown;
-use super::answer::{Judged, Remark, clip};
-use super::decision::Words;
+use super::decision::PolicyMessage;
 use super::kubelet::tail;
-use super::{Decision, Finding, Outlook, Verdict, Voice};
+pub use super::review_result::shown;
+use super::review_result::{Judged, Remark, clip};
+use super::{Decision, Finding, Outlook, Told, Verdict};
 use crate::image::escape;
 use crate::workload::{ImageUse, ObjectId, Role};
 use std::collections::HashSet;
@@ -77,7 +77,7 @@ pub fn denial(object: &ObjectId, images: &[Judged]) -> String {
     );
     for (at, line) in denied.iter().enumerate().take(LISTED) {
         let _ = write!(text, "\n  {}: {}", user_of(&line.image), image_of(line));
-        for (finding, decision) in spoken(line) {
+        for (finding, decision) in told_findings(line) {
             if at < EXPLAINED {
                 explain(&mut text, finding, decision, "    ");
             } else {
@@ -114,9 +114,9 @@ fn complaint(denied: &[&Judged]) -> &'static str {
 }
 
 /// The findings that the user is told about.
-pub fn spoken(judged: &Judged) -> impl Iterator<Item = (&Finding, &Decision)> {
+pub fn told_findings(judged: &Judged) -> impl Iterator<Item = (&Finding, &Decision)> {
     let ruled = judged.judgement.ruled();
-    ruled.filter(|(_, decision)| decision.voice == Voice::Spoken)
+    ruled.filter(|(_, decision)| decision.told == Told::Yes)
 }
 
 /// Which policy decided what is done about a finding; `None` if it is the default.
@@ -188,8 +188,8 @@ fn push_finding(text: &mut String, finding: &Finding, decision: &Decision, inden
     if let Some(ruling) = ruling(finding, decision) {
         let _ = write!(text, "\n{indent}{ruling}");
     }
-    if let Some(words) = &decision.words {
-        let _ = write!(text, "\n{indent}{words}");
+    if let Some(message) = &decision.policy_message {
+        let _ = write!(text, "\n{indent}{message}");
     }
 }
 
@@ -200,7 +200,7 @@ pub fn warnings(images: &[Judged]) -> Vec<String> {
     let mut left_out = 0usize;
     // The denial explains denied images in full.
     for line in images.iter().filter(|judged| judged.judgement.verdict != Verdict::Deny) {
-        for (finding, decision) in spoken(line) {
+        for (finding, decision) in told_findings(line) {
             if left_out >= TRIED {
                 left_out += 1;
                 continue;
@@ -228,19 +228,19 @@ pub fn warnings(images: &[Judged]) -> Vec<String> {
 /// `container api: IMAGE: Cause: why; fix`, on one line and within the limit. What a policy's author says follows, and has as much room.
 fn warning(judged: &Judged, finding: &Finding, decision: &Decision) -> String {
     let ours = line(judged, finding, decision, WARNING_LIMIT);
-    match &decision.words {
-        Some(words) => format!("{ours}; {}", clip_words(words)),
+    match &decision.policy_message {
+        Some(message) => format!("{ours}; {}", clip_message(message)),
         None => ours,
     }
 }
 
-/// The words of a policy's author; rather the message is cut than the link.
-fn clip_words(words: &Words) -> String {
-    let link = words.link.as_ref().map_or(0, |link| link.chars().count() + 3);
-    let message = words.message.as_ref();
-    Words {
+/// What a policy's author says; rather the message is cut than the link.
+fn clip_message(whole: &PolicyMessage) -> String {
+    let link = whole.link.as_ref().map_or(0, |link| link.chars().count() + 3);
+    let message = whole.message.as_ref();
+    PolicyMessage {
         message: message.map(|message| clip(message, WARNING_LIMIT.saturating_sub(link))),
-        link: words.link.clone(),
+        link: whole.link.clone(),
     }
     .to_string()
 }
@@ -274,7 +274,12 @@ fn line(judged: &Judged, finding: &Finding, decision: &Decision, limit: usize) -
 pub fn note(images: &[Judged], tells: impl Fn(&Finding, &Decision) -> bool) -> String {
     /// Characters of one finding: even if each took two bytes, one finding fits.
     const LONGEST: usize = 450;
-    let told = |judged: &Judged| spoken(judged).filter(|(finding, decision)| tells(finding, decision)).count() > 0;
+    let told = |judged: &Judged| {
+        told_findings(judged)
+            .filter(|(finding, decision)| tells(finding, decision))
+            .count()
+            > 0
+    };
     let about: Vec<&Judged> = images.iter().filter(|judged| told(judged)).collect();
     let denied = about.iter().any(|judged| judged.judgement.verdict == Verdict::Deny);
     let end = if denied {
@@ -288,7 +293,7 @@ pub fn note(images: &[Judged], tells: impl Fn(&Finding, &Decision) -> bool) -> S
     let mut seen: HashSet<u64> = HashSet::new();
     let mut rest = 0_usize;
     for judged in about {
-        for (finding, decision) in spoken(judged).filter(|(finding, decision)| tells(finding, decision)) {
+        for (finding, decision) in told_findings(judged).filter(|(finding, decision)| tells(finding, decision)) {
             if rest >= TRIED {
                 rest += 1;
                 continue;

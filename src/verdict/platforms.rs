@@ -6,22 +6,25 @@ mod index;
 mod tally;
 
 use super::cause::base;
-use super::finding::{Finding, Kubelet, Proof};
+use super::finding::{Finding, FindingEvidence, Kubelet};
 use super::size::Size;
 use super::{Cause, Outlook};
 use crate::image::platform::Fit;
 use crate::image::{Platform, Reference, escape};
-use crate::runtime::containerd::ends::{self, Known, Way};
+use crate::runtime::containerd::ends::{self, KnownBuilds, PossibleEnd};
 use crate::runtime::content::{Content, IndexEntry};
 use crate::runtime::outcome::{Failure, ImageFacts};
 use crate::runtime::{Puller, Setup};
-pub use crate::verdict::audience::{Audience, Group, Need, Origin, Use, of_group, pullers};
+pub use crate::verdict::audience::{Audience, Group, Need, PlatformSource, Use, of_group, pullers};
 use tally::{Tally, tally, who};
 
 /// The platforms that an image serves, for the report: as its entries say, and where one says nothing as far as its config was read.
 pub fn served(facts: &ImageFacts) -> Vec<String> {
     let mut all: Vec<String> = match &facts.content {
-        Content::Index(entries) => ends::platforms(&Known::of(facts), entries).into_iter().map(name).collect(),
+        Content::Index(entries) => ends::platforms(&KnownBuilds::of(facts), entries)
+            .into_iter()
+            .map(name)
+            .collect(),
         Content::Image { platform, .. } => {
             let named = platform.iter().filter(|platform| !platform.architecture.is_empty());
             named.map(name).collect()
@@ -67,14 +70,14 @@ pub struct Trouble<'a> {
 
 /// What was found of an image, by the setups that found it.
 #[derive(Debug)]
-pub struct Found<'a> {
+pub struct FoundImage<'a> {
     /// With most setups.
     pub facts: &'a ImageFacts,
     /// What setups with another result found.
     pub others: Vec<(Setup, Result<&'a ImageFacts, &'a Failure>)>,
 }
 
-impl<'a> Found<'a> {
+impl<'a> FoundImage<'a> {
     /// What every runtime has found.
     pub fn by_all(facts: &'a ImageFacts) -> Self {
         Self {
@@ -83,12 +86,12 @@ impl<'a> Found<'a> {
         }
     }
 
-    fn ways(&self, puller: &Puller) -> Vec<Way<'a>> {
+    fn possible_ends(&self, puller: &Puller) -> Vec<PossibleEnd<'a>> {
         let other = self.others.iter().find(|(setup, _)| *setup == puller.setup());
         match other.map_or(Ok(self.facts), |(_, result)| *result) {
-            Ok(facts) => puller.runtime.ways(facts, &puller.platform),
-            Err(failure) => vec![Way {
-                end: ends::End::Trouble(failure),
+            Ok(facts) => puller.runtime.possible_ends(facts, &puller.platform),
+            Err(failure) => vec![PossibleEnd {
+                end: ends::EndRef::Failed(failure),
                 size: None,
             }],
         }
@@ -96,7 +99,7 @@ impl<'a> Found<'a> {
 }
 
 /// Judges what was found for these nodes.
-pub fn judge<'a>(found: &Found<'a>, reference: &Reference, audience: &'a Audience, used_by: Use) -> Objections<'a> {
+pub fn judge<'a>(found: &FoundImage<'a>, reference: &Reference, audience: &'a Audience, used_by: Use) -> Objections<'a> {
     let facts = found.facts;
     let finding = match &facts.content {
         Content::Index(entries) => return index::index(found, entries, reference, audience, used_by),
@@ -114,8 +117,8 @@ pub fn judge<'a>(found: &Found<'a>, reference: &Reference, audience: &'a Audienc
         let troubles: Vec<&Failure> = own.flat_map(|build| &build.troubles).collect();
         whole(&troubles).into_iter().collect()
     } else {
-        let ways = index::Ways::of(found, audience);
-        let all_fail = ways.tally(ends::End::fails).outlook() == Some(Outlook::WillFail);
+        let possible = index::PossibleEnds::of(found, audience);
+        let all_fail = possible.tally(ends::EndRef::fails).outlook() == Some(Outlook::WillFail);
         let fails = |some: Outlook| {
             if all_fail {
                 Outlook::WillFail
@@ -123,7 +126,7 @@ pub fn judge<'a>(found: &Found<'a>, reference: &Reference, audience: &'a Audienc
                 some.min(Outlook::MayFail)
             }
         };
-        ways.troubles(fails, Outlook::WillFail)
+        possible.troubles(fails, Outlook::WillFail)
     };
     Objections {
         findings: finding.into_iter().collect(),
@@ -172,7 +175,7 @@ fn single(platform: &Platform, audience: &Audience) -> Option<Finding> {
     let mut fits: Vec<Option<Fit>> = audience
         .groups
         .iter()
-        .map(|group| Some(group.platform.takes(&named, &group.personalities())))
+        .map(|group| Some(group.platform.takes(&named, &group.index_rules())))
         .collect();
     if audience.some_will_do() && fits.iter().any(|fit| *fit != Some(Fit::No)) {
         fits.iter_mut()
@@ -207,7 +210,7 @@ fn does_not_start(outlook: Outlook, message: String, tally: &Tally) -> Finding {
             reason: "CrashLoopBackOff".to_owned(),
             message: "exec format error".to_owned(),
         }),
-        evidence: Proof::default(),
+        evidence: FindingEvidence::default(),
         suggestions: Vec::new(),
     }
 }

@@ -1,7 +1,7 @@
 //! How much a node would fetch, and whether that is too much (contract 3 `ImageTooLarge`).
 
 use super::audience::Audience;
-use super::{Cause, Finding, Outlook, Proof};
+use super::{Cause, Finding, FindingEvidence, Outlook};
 use crate::image::escape;
 use serde::Serialize;
 use std::fmt;
@@ -97,7 +97,7 @@ fn finding(message: String, fix: String) -> Finding {
         message,
         fix,
         kubelet: None,
-        evidence: Proof::default(),
+        evidence: FindingEvidence::default(),
         suggestions: Vec::new(),
     }
 }

@@ -89,7 +89,7 @@ pub enum Owner {
     #[default]
     Nobody,
     /// A controller of a kind that is not judged itself.
-    Stranger,
+    UnjudgedController,
 }
 
 /// What is known about one image apart from the registry's answer.
@@ -121,7 +121,7 @@ pub struct Context {
     /// Why the label that exempts the namespace could not be read, as a clause.
     pub exemption_hidden: Option<String>,
     /// The verdict rests on what the registry had when it last answered.
-    pub old: bool,
+    pub stale: bool,
 }
 
 /// A softened outlook, and the clause that says why.
@@ -249,7 +249,7 @@ fn given_by_other_nodes(outlook: Outlook, failure: Option<&Failure>, context: &C
 fn owned_by_a_controller(_: Outlook, _: Option<&Failure>, context: &Context) -> Option<Softened> {
     match context.owner {
         Owner::Nobody => None,
-        Owner::Stranger => Some((
+        Owner::UnjudgedController => Some((
             Outlook::MayFail,
             "a controller owns this object and would only try again".to_owned(),
         )),
@@ -285,7 +285,7 @@ fn an_exemption_we_may_not_read(_: Outlook, _: Option<&Failure>, context: &Conte
 
 // An old answer stands in so that what pulls need not wait for the registry. Nothing is denied because of it (docs/operations.md).
 fn pushed_since(_: Outlook, _: Option<&Failure>, context: &Context) -> Option<Softened> {
-    context.old.then(|| {
+    context.stale.then(|| {
         (
             Outlook::Unknown,
             "the registry had this when it last answered, and may have something else by now".to_owned(),

@@ -1,13 +1,14 @@
 //! Words, limits and the one ordered list of softening rules.
 
-use super::answer::{Judged, Look};
-use super::decision::{Pending, Words};
+use super::decision::{Pending, PolicyMessage};
 use super::kubelet;
 use super::message::{WARNING_LIMIT, WARNINGS_LIMIT, denial, warnings};
+use super::review_result::{Handling, Judged};
 use super::soften::{Context, Owner, Peers, Presence, PresenceRule, Verification, soften};
-use super::words::{self, Naming, Pulled, Topic};
+use super::wording::{self, Naming, Pulled, Topic};
 use super::*;
 use crate::image::Reference;
+use crate::runtime::containerd::PullPath;
 use crate::runtime::outcome::{AuthStage, Evidence, Failure, Purpose, RequestLine};
 use crate::workload::{FieldPath, ImageUse, ObjectId, PullPolicy, Role};
 use std::sync::Arc;
@@ -33,7 +34,7 @@ fn finding(message: &str, outlook: Outlook) -> Finding {
         message: message.to_owned(),
         fix: "do this".to_owned(),
         kubelet: None,
-        evidence: Proof::default(),
+        evidence: FindingEvidence::default(),
         suggestions: Vec::new(),
     }
 }
@@ -53,7 +54,7 @@ fn judged(name: &str, image: &str, findings: Vec<Finding>) -> Judged {
         reference: Reference::parse(image).ok(),
         remark: None,
         judgement: Judgement::from_findings(findings),
-        look: Look::Taken,
+        handling: Handling::Judged,
     }
 }
 
@@ -71,10 +72,10 @@ fn the_denial_of_the_design() {
     let finding = Finding {
         cause: Cause::TagNotFound,
         outlook: Outlook::WillFail,
-        message: words::what(&failure, topic),
-        fix: words::fix(&failure, topic),
-        kubelet: kubelet::predict(&failure, &reference, Some(kubelet::Pull::Transfer)),
-        evidence: Proof::default(),
+        message: wording::what(&failure, topic),
+        fix: wording::fix(&failure, topic),
+        kubelet: kubelet::predict(&failure, &reference, Some(PullPath::Transfer)),
+        evidence: FindingEvidence::default(),
         suggestions: Vec::new(),
     };
     let object = ObjectId {
@@ -96,7 +97,7 @@ fn the_denial_of_the_design() {
          \x20   the kubelet would show: ErrImagePull ... myacr.azurecr.io/api:v99: not found\n\
          \x20   fix: use a tag that exists (closest: v9, v2.1, v2), or push v99"
     );
-    let message = kubelet::predict(&failure, &reference, Some(kubelet::Pull::Transfer))
+    let message = kubelet::predict(&failure, &reference, Some(PullPath::Transfer))
         .unwrap()
         .message;
     assert_eq!(
@@ -117,7 +118,7 @@ fn nobody_is_asked_to_check_a_host_that_nobody_wrote() {
             naming: Naming::Full,
             pulled: Pulled::Unknown,
         };
-        words::fix(&failure, topic)
+        wording::fix(&failure, topic)
     };
     assert_eq!(
         fix("docker.io/library/nginx:1", "registry-1.docker.io"),
@@ -168,13 +169,13 @@ fn a_warning_says_container_image_cause_why_and_fix() {
 #[test]
 fn a_warning_begins_with_what_will_be_denied_and_ends_with_the_policys_words() {
     let mut images = [judged("api", "reg.example/api:1", vec![finding("why", Outlook::WillFail)])];
-    let mut warned = |pending: Pending, words: Option<Words>| {
+    let mut warned = |pending: Pending, message: Option<PolicyMessage>| {
         images[0].judgement.verdict = Verdict::Warn;
         for decision in &mut images[0].judgement.decisions {
             decision.verdict = Verdict::Warn;
             decision.policy.clone_from(&pending.policy);
             decision.pending = Some(pending.clone());
-            decision.words = words.clone().map(Arc::new);
+            decision.policy_message = message.clone().map(Arc::new);
         }
         warnings(&images).remove(0)
     };
@@ -190,17 +191,17 @@ fn a_warning_begins_with_what_will_be_denied_and_ends_with_the_policys_words() {
     ] {
         assert_eq!(warned(pending, None), format!("{begins}: {rest}"));
     }
-    let words = |message: &str| Words {
+    let asking = |message: &str| PolicyMessage {
         message: Some(message.to_owned()),
         link: Some("https://wiki.corp/images".to_owned()),
     };
     let soon = || pending(Some("p"), Some("15 January"));
     assert_eq!(
-        warned(soon(), Some(words("Ask #platform."))),
+        warned(soon(), Some(asking("Ask #platform."))),
         format!("will be denied from 15 January: {rest}; Ask #platform. (https://wiki.corp/images)")
     );
     // The link is never cut.
-    let long = warned(soon(), Some(words(&"x".repeat(300))));
+    let long = warned(soon(), Some(asking(&"x".repeat(300))));
     assert!(long.ends_with("\u{2026} (https://wiki.corp/images)"), "{long}");
     assert!(long.chars().count() <= 2 * WARNING_LIMIT + 2, "{long}");
 }
@@ -214,7 +215,7 @@ fn a_denial_says_by_which_policy_and_what_its_author_says() {
         let decision = &mut images[0].judgement.decisions[0];
         (decision.verdict, decision.enforced) = (Verdict::Deny, Verdict::Deny);
         decision.policy = Some("prod-digests".into());
-        decision.words = Some(Arc::new(Words {
+        decision.policy_message = Some(Arc::new(PolicyMessage {
             message: Some("Ask #platform.".to_owned()),
             link: None,
         }));
@@ -262,7 +263,7 @@ fn nothing_hardens_an_outlook() {
         Presence::All(Verification::Possible),
         Presence::ById,
     ] {
-        for owner in [Owner::Nobody, Owner::Stranger] {
+        for owner in [Owner::Nobody, Owner::UnjudgedController] {
             for bits in 0..128u8 {
                 let context = Context {
                     node_credentials: bits & 1 > 0,
@@ -280,7 +281,7 @@ fn nothing_hardens_an_outlook() {
                         PresenceRule::Soften
                     },
                     unmounted: bits & 64 > 0 && bits & 2 > 0,
-                    old: bits & 9 == 9,
+                    stale: bits & 9 == 9,
                     owner,
                 };
                 for one in &evidence {

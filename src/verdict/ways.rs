@@ -1,11 +1,11 @@
 //! How each kind of candidate node pulls an image, and with what result.
 
 use super::audience::{Audience, Group, of_group};
-use super::case::{Case, Tried};
 use super::cause::base;
+use super::image_case::{ImageCase, LabelledAttempt};
 use super::outlook::Outlook;
 use crate::image::escape;
-use crate::runtime::containerd::ends::End;
+use crate::runtime::containerd::ends::EndRef;
 use crate::runtime::{Pool, Puller, Runtime, Setup};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -89,27 +89,27 @@ fn name(audience: &Audience, pool: Pool) -> Option<Arc<str>> {
 }
 
 /// The result of one puller.
-fn outlooks(case: &Case<'_>, puller: &Puller) -> Vec<Outlook> {
-    let tried: &[Tried<'_>] = case
+fn outlooks(case: &ImageCase<'_>, puller: &Puller) -> Vec<Outlook> {
+    let attempts: &[LabelledAttempt<'_>] = case
         .others
         .iter()
         .find(|(setup, _)| *setup == puller.setup())
-        .map_or(case.tried, |(_, tried)| tried.as_slice());
-    let of_end = |end: End<'_>| match end {
-        End::Pulls | End::Artifact { fails: false, .. } => Outlook::Pulls,
-        End::Foreign(_) => Outlook::FailsToRun,
-        End::Trouble(failure) => base(&failure.evidence).1,
-        End::NoMatch | End::Unmeasured { .. } | End::Artifact { fails: true, .. } => Outlook::WillFail,
+        .map_or(case.attempts, |(_, attempts)| attempts.as_slice());
+    let of_end = |end: EndRef<'_>| match end {
+        EndRef::Pulled | EndRef::Artifact { fails: false, .. } => Outlook::Pulls,
+        EndRef::Foreign(_) => Outlook::FailsToRun,
+        EndRef::Failed(failure) => base(&failure.evidence).1,
+        EndRef::NoMatch | EndRef::Unmeasured { .. } | EndRef::Artifact { fails: true, .. } => Outlook::WillFail,
     };
-    match tried.last().map(|tried| tried.result) {
+    match attempts.last().map(|last| last.result) {
         None => Vec::new(),
         Some(Ok(facts)) => {
-            let ways = puller.runtime.ways(facts, &puller.platform);
-            ways.into_iter().map(|way| of_end(way.end)).collect()
+            let possible = puller.runtime.possible_ends(facts, &puller.platform);
+            possible.into_iter().map(|one| of_end(one.end)).collect()
         }
         // An unknown result with one credential outweighs the certain results with others.
         Some(Err(_)) => {
-            let failures = tried.iter().filter_map(|tried| tried.result.as_ref().err());
+            let failures = attempts.iter().filter_map(|attempt| attempt.result.as_ref().err());
             let all: Vec<Outlook> = failures.map(|failure| base(&failure.evidence).1).collect();
             let unknown = all.contains(&Outlook::Unknown);
             vec![if unknown {
@@ -121,7 +121,7 @@ fn outlooks(case: &Case<'_>, puller: &Puller) -> Vec<Outlook> {
     }
 }
 
-fn outlook(case: &Case<'_>, kind: &Kind<'_>) -> Outlook {
+fn outlook(case: &ImageCase<'_>, kind: &Kind<'_>) -> Outlook {
     let all: Vec<Outlook> = kind.pullers().iter().flat_map(|puller| outlooks(case, puller)).collect();
     let worst = all.iter().copied().max().unwrap_or(Outlook::Pulls);
     if worst == Outlook::WillFail && all.contains(&Outlook::Pulls) {
@@ -132,7 +132,7 @@ fn outlook(case: &Case<'_>, kind: &Kind<'_>) -> Outlook {
 }
 
 /// How each kind of node gets on.
-pub(super) fn ways(case: &Case<'_>) -> Vec<NodeWay> {
+pub(super) fn ways(case: &ImageCase<'_>) -> Vec<NodeWay> {
     let settings = |kind: &Kind<'_>| -> Vec<String> {
         let setups: Vec<Setup> = kind.pullers().iter().map(Puller::setup).collect();
         let all = case.settings.iter().filter(|(setup, _)| setups.contains(setup));
@@ -153,7 +153,7 @@ pub(super) fn ways(case: &Case<'_>) -> Vec<NodeWay> {
 }
 
 /// The nodes that fail to pull it, in whose runtime's words the failure is given; all if the result is the same for all.
-pub(super) fn concerned(case: &Case<'_>) -> Audience {
+pub(super) fn concerned(case: &ImageCase<'_>) -> Audience {
     let kinds = kinds(case.audience);
     let bad: Vec<&Kind<'_>> = kinds.iter().filter(|kind| outlook(case, kind) != Outlook::Pulls).collect();
     if kinds.len() < 2 || bad.is_empty() {
@@ -169,7 +169,7 @@ pub(super) fn concerned(case: &Case<'_>) -> Audience {
 }
 
 /// Which nodes pull it and which do not, as the beginning of a sentence; `None` if the result is the same for all.
-pub(super) fn who(case: &Case<'_>) -> Option<String> {
+pub(super) fn who(case: &ImageCase<'_>) -> Option<String> {
     let kinds = kinds(case.audience);
     let fare: Vec<(&Kind<'_>, Outlook)> = kinds.iter().map(|kind| (kind, outlook(case, kind))).collect();
     let (_, first) = fare.first()?;

@@ -31,7 +31,7 @@ pub struct Scheduling {
     /// Whether its containers run in Hyper-V virtual machines. Set from its `RuntimeClass`, which is not read here.
     pub hyper_v: bool,
     /// Whether an operator picks nodes that the image serves before the scheduler does (`schedulingGates`).
-    pub gated: bool,
+    pub has_scheduling_gate: bool,
 }
 
 /// The gate of the multiarch tuning operator, which restricts a pod to the architectures of its images
@@ -106,7 +106,7 @@ impl Scheduling {
             host_network: spec.get("hostNetwork").and_then(Value::as_bool).unwrap_or_default(),
             hyper_v: false,
             runtime_class: json::non_empty(spec, "runtimeClassName").map(str::to_owned),
-            gated: json::list(spec, "schedulingGates")
+            has_scheduling_gate: json::list(spec, "schedulingGates")
                 .iter()
                 .any(|gate| json::text(gate, "name") == Some(MULTIARCH_GATE)),
         }

@@ -134,19 +134,19 @@ fn from_json(chunk: &Chunk<'_>, take: Take<'_>) -> Option<Result<(), YamlError>>
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Found, LONG, each as read_each, manifests};
+    use super::super::{FoundDocument, LONG, each as read_each, manifests};
 
     /// What is read one by one, with the line of each image.
     fn read(text: &str) -> (Vec<(String, usize, usize)>, Vec<String>) {
         let (mut found, mut errors) = (Vec::new(), Vec::new());
         read_each(text, &|_| true, &mut |one| match one {
-            Found::Document(document) => {
+            FoundDocument::Document(document) => {
                 let path = format!("{}spec.containers[0].image", document.prefix);
                 assert!(document.value["spec"]["containers"][0]["image"].is_string());
                 found.push((document.prefix.clone(), document.index, document.line_of(&path)));
             }
-            Found::PassedOver => {}
-            Found::Broken(error) => errors.push(error.to_string()),
+            FoundDocument::PassedOver => {}
+            FoundDocument::Broken(error) => errors.push(error.to_string()),
         });
         (found, errors)
     }

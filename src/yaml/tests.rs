@@ -281,9 +281,9 @@ fn documents_of_other_kinds_are_checked_and_not_built() {
     let mut found = Vec::new();
     each(text, &|kind| kind == "Pod", &mut |one| {
         found.push(match one {
-            Found::Document(document) => format!("{} {}", document.index, document.value),
-            Found::PassedOver => "passed over".to_owned(),
-            Found::Broken(error) => format!("broken {}", error.document),
+            FoundDocument::Document(document) => format!("{} {}", document.index, document.value),
+            FoundDocument::PassedOver => "passed over".to_owned(),
+            FoundDocument::Broken(error) => format!("broken {}", error.document),
         });
     });
     assert_eq!(

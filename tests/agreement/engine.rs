@@ -6,7 +6,7 @@ use crate::server::Registries;
 use pullgate::cluster::{Cluster, Completeness, Directory};
 use pullgate::config::{Live, PolicyStore};
 use pullgate::engine::{Engine, Gate};
-use pullgate::plan::{Admission, Settings};
+use pullgate::plan::{Admission, PlanSettings};
 use pullgate::policy::Requester;
 use pullgate::runtime::Depth;
 use pullgate::workload::extract;
@@ -35,14 +35,14 @@ pub(crate) async fn judge(case: &Case, registries: &Registries, nodes: &[Value])
     assert!(rejected.is_empty(), "{}: {rejected:?}", case.name);
     let engine = Engine {
         registry: registries.door(),
-        settings: Settings {
+        settings: PlanSettings {
             node_credentials: case
                 .node_credentials
                 .iter()
                 .map(|pattern| crate::cases::fill(pattern, &world.values))
                 .collect(),
             depth: Depth::Layers,
-            ..Settings::bare(Admission::StillToCome)
+            ..PlanSettings::bare(Admission::StillToCome)
         },
         providers: pullgate::providers::Providers::default(),
     };

@@ -4,7 +4,7 @@
 use crate::cases::{self, Case, Certificates};
 use pullgate::ask::{Ask, Log, Missing, Nothing, Step, step};
 use pullgate::image::{Digest, Platform, Reference};
-use pullgate::runtime::answer::{Answer, AnsweredBy, At, Body, Fault, FaultKind, NotSent, Response, Withheld, Words};
+use pullgate::runtime::answer::{Answer, AnsweredBy, AskedAt, Body, ErrorText, Fault, FaultKind, NotSent, Response, Withheld};
 use pullgate::runtime::containerd::hosts::{Host, Hosts, Schemes, Server};
 use pullgate::runtime::containerd::rewrites::Rewrites;
 use pullgate::runtime::containerd::version::Version;
@@ -13,7 +13,7 @@ use pullgate::runtime::crio::registries_conf::RegistriesConf;
 use pullgate::runtime::crio::{self, Crio, short_names};
 use pullgate::runtime::outcome::{ConnectionFault, ContentFault, Evidence, TlsFault};
 use pullgate::runtime::redirect::{self, Next};
-use pullgate::runtime::request::{Agent, Auth, Grant, Method, Origin, Request, TrustId, Want, Who};
+use pullgate::runtime::request::{Agent, Auth, Grant, HostSettingsId, Method, Origin, Request, Want, Who};
 use pullgate::runtime::{Depth, End, NodeConfig, Outcome, Pull, challenge, content};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
@@ -219,7 +219,7 @@ fn machine(runtime: &str) -> Option<Machine> {
         "k3s-2.1-local" => (Version(2, 1, 5), PullPath::Local),
         "crio" => {
             let version = crio::version::Version(1, 36, 3);
-            return Some(Box::new(move |pull, net| Crio { version }.pull(pull, net)));
+            return Some(Box::new(move |pull, ask| Crio { version }.pull(pull, ask)));
         }
         _ => return None,
     };
@@ -229,7 +229,7 @@ fn machine(runtime: &str) -> Option<Machine> {
         Fork::Upstream
     };
     let containerd = Containerd { version, path, fork };
-    Some(Box::new(move |pull, net| containerd.pull(pull, net)))
+    Some(Box::new(move |pull, ask| containerd.pull(pull, ask)))
 }
 
 /// What the test's `hosts.toml` tree has for a registry.
@@ -250,7 +250,7 @@ fn node(case: &Case, registry: &str) -> Option<NodeConfig> {
         unusable: None,
         pull: true,
         resolve: true,
-        trust: TrustId([1; 16]),
+        settings: HostSettingsId([1; 16]),
         rewrites: Rewrites::default(),
         node: Who::default(),
     };
@@ -280,7 +280,7 @@ fn crios_node(reference: &Reference) -> NodeConfig {
 }
 
 fn rests_on_unread_layers(outcome: &Outcome) -> bool {
-    let unread = |end: &End| matches!(end, End::Failed(failure) if matches!(failure.evidence, Evidence::ContentInvalid(ContentFault::Unread(_))));
+    let unread = |end: &End| matches!(end, End::Failed(failure) if matches!(failure.evidence, Evidence::ContentInvalid(ContentFault::CrioMayFail(_))));
     outcome.ends.iter().any(unread)
 }
 
@@ -304,7 +304,7 @@ impl Replay<'_> {
     fn run(&mut self, machine: &Machine, pull: &Pull) -> Result<Outcome, String> {
         let mut log = Log::default();
         for _ in 0..500 {
-            match step(&mut log, &Nothing, |net| machine(pull, net)) {
+            match step(&mut log, &Nothing, |ask| machine(pull, ask)) {
                 // What reading the layers would show: the real one read them, and may have ended either way.
                 Step::Done(outcome) if rests_on_unread_layers(&outcome) => return Ok(outcome),
                 Step::Done(outcome) => {
@@ -459,7 +459,7 @@ impl Replay<'_> {
         let host = format!("{}:{}", request.origin.host, request.origin.port);
         let fault = |what| {
             Some(Answer::Fault(Arc::new(Fault {
-                at: at(request.method, &request.origin, &request.path),
+                asked_at: at(request.method, &request.origin, &request.path),
                 what,
                 detail: None,
             })))
@@ -528,9 +528,9 @@ impl Replay<'_> {
             let location = header("location").map(|(_, value)| value.as_bytes());
             match redirect::next(method, &exchange.url, exchange.status, location) {
                 Next::Stay => return answer_at(request, method, &exchange),
-                Next::Refuse(refusal, url) => {
+                Next::Withhold(refusal, url) => {
                     return Answer::NotSent(Arc::new(NotSent {
-                        at: at(
+                        asked_at: at(
                             method,
                             &Origin::of(&url).unwrap_or_else(|| request.origin.clone()),
                             url.path(),
@@ -546,7 +546,7 @@ impl Replay<'_> {
                             return respond(request, 200, &[], b"");
                         }
                         return Answer::Fault(Arc::new(Fault {
-                            at: At {
+                            asked_at: AskedAt {
                                 method,
                                 origin: Origin::of(&url).unwrap(),
                                 path: Arc::from(url.path()),
@@ -563,7 +563,7 @@ impl Replay<'_> {
             }
         }
         Answer::Fault(Arc::new(Fault {
-            at: at(request.method, &request.origin, &request.path),
+            asked_at: at(request.method, &request.origin, &request.path),
             what: FaultKind::RedirectLoop,
             detail: None,
         }))
@@ -575,8 +575,8 @@ fn is_failed_beside_others(exchange: &Exchange) -> bool {
     exchange.together && !(200..300).contains(&exchange.status)
 }
 
-fn at(method: Method, origin: &Origin, path: &str) -> At {
-    At {
+fn at(method: Method, origin: &Origin, path: &str) -> AskedAt {
+    AskedAt {
         method,
         origin: origin.clone(),
         path: Arc::from(path),
@@ -597,13 +597,13 @@ fn shown(exchange: &Exchange) -> String {
 
 /// Loopback hosts are not verified, unless a `hosts.toml` names them.
 fn is_verified(request: &Request) -> bool {
-    ![TrustId::default(), TrustId::UNVERIFIED].contains(&request.trust)
+    ![HostSettingsId::default(), HostSettingsId::UNVERIFIED].contains(&request.host_settings)
 }
 
 fn answer_at(request: &Request, method: Method, exchange: &Exchange) -> Answer {
     if exchange.closed {
         return Answer::Fault(Arc::new(Fault {
-            at: At {
+            asked_at: AskedAt {
                 method,
                 origin: Origin::of(&exchange.url).unwrap(),
                 path: Arc::from(exchange.url.path()),
@@ -617,7 +617,7 @@ fn answer_at(request: &Request, method: Method, exchange: &Exchange) -> Answer {
     };
     let mut response = Arc::unwrap_or_clone(response);
     let query = exchange.url.query().map_or_else(String::new, |query| format!("?{query}"));
-    response.at = At {
+    response.asked_at = AskedAt {
         method,
         origin: Origin::of(&exchange.url).unwrap(),
         path: Arc::from(format!("{}{query}", exchange.url.path())),
@@ -663,7 +663,7 @@ fn respond(request: &Request, status: u16, headers: &[(String, String)], body: &
                 Body::NoToken { page: false }
             }
         }
-        _ if !success => Body::Words(Words::default()),
+        _ if !success => Body::ErrorText(ErrorText::default()),
         Want::Manifest { .. } if length > 4_393_216 => Body::TooLong(length),
         Want::Manifest { by } => Body::Manifest {
             document: content::document(body).map(Arc::new),
@@ -675,11 +675,11 @@ fn respond(request: &Request, status: u16, headers: &[(String, String)], body: &
             digest: digest_of(Some(by)),
             length,
         },
-        Want::Nothing | Want::Blob { .. } | Want::Tags { .. } | Want::Words => Body::Unread,
+        Want::Nothing | Want::Blob { .. } | Want::Tags { .. } | Want::ErrorText => Body::Unread,
     };
     let challenges = all("www-authenticate");
     Answer::Response(Arc::new(Response {
-        at: at(request.method, &request.origin, &request.path),
+        asked_at: at(request.method, &request.origin, &request.path),
         status,
         as_somebody: false,
         challenges: challenge::read(challenges.iter().map(|value| value.as_bytes())),

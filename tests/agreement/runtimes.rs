@@ -9,7 +9,7 @@ use crate::run::{Deed, End, Row, Run};
 use crate::server::Registries;
 use futures_util::future::join_all;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
-use pullgate::credentials::{Contents, Hidden, Keyring, PullSecret, ReadOnce, Source, data_key, inspect};
+use pullgate::credentials::{Contents, CredentialSource, Hidden, Keyring, PullSecret, ReadOnce, data_key, inspect};
 use pullgate::image::Reference;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -334,7 +334,7 @@ fn logins(case: &Case, registries: &Registries, reference: &Reference) -> Vec<Lo
             opened: ReadOnce::default(),
         };
         match inspect(&secret) {
-            Contents::Usable(entries) => keyring.add(&Source::Secret(name.to_owned()), &entries),
+            Contents::Usable(entries) => keyring.add(&CredentialSource::Secret(name.to_owned()), &entries),
             Contents::WrongType { .. } => {}
             Contents::Malformed(_) => panic!("{}: a kubelet would not even ask", case.name),
         }

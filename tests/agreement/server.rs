@@ -162,12 +162,12 @@ impl Registries {
         std::fs::create_dir_all(&crio).unwrap();
         std::fs::write(crio.join("registries.conf"), OWN_CONF).unwrap();
         self.write_crio_files(&crio, cases);
-        let settings = registry::Settings {
+        let settings = registry::RegistrySettings {
             reach: Reach::Everything,
             look_up_limit: Duration::from_secs(20),
             hosts_dirs: vec![self.tree.path().join("certs.d")],
             registries_conf: Some(crio),
-            ..registry::Settings::default()
+            ..registry::RegistrySettings::default()
         };
         let _ = self.door.set(LookUps::new(settings, Metrics::new()).unwrap());
     }

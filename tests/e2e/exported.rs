@@ -8,8 +8,8 @@ use crate::support::gate::run;
 use crate::support::kubectl::{Gated, LONG, Namespace, Output, documents, eventually, kubectl, manifest};
 use crate::support::objects::{kinds, object, pod, pod_spec};
 use pullgate::cluster::{Facts, Visible};
-use pullgate::plan::{Admission, Settings, plan};
-use pullgate::policy::{Circumstances, Modes, Origin, Policies, Policy, Requester, Subject};
+use pullgate::plan::{Admission, PlanSettings, plan};
+use pullgate::policy::{Circumstances, Modes, Policies, Policy, PolicyLocation, Requester, Subject};
 use pullgate::verdict::Verdict;
 use pullgate::workload::{Kinds, Skip, extract};
 use serde_json::{Value, json};
@@ -284,7 +284,7 @@ fn ours(policies: &Policies, labels: &BTreeMap<String, String>, case: &Case, old
         image_streams: Arc::default(),
         unconfirmed: None,
     };
-    let settings = Settings::bare(Admission::HasRun);
+    let settings = PlanSettings::bare(Admission::HasRun);
     let plan = plan(
         &workload,
         &facts,
@@ -320,7 +320,7 @@ fn install(name: &str, sets: &[Set], before: impl FnOnce()) -> Installed {
     let written: Vec<Value> = sets.iter().flat_map(|set| set.policies.clone()).collect();
     let compiled = written
         .iter()
-        .map(|policy| Arc::new(Policy::compile(policy, Origin::Cluster).unwrap()));
+        .map(|policy| Arc::new(Policy::compile(policy, PolicyLocation::Cluster).unwrap()));
     let policies = Policies::new(compiled.collect());
 
     let manifests = export(name, &written);

@@ -23,9 +23,9 @@ fn handler(cluster: Cluster) -> (Reviewer, Metrics) {
     let settings = Settings::default();
     let engine = Engine {
         registry: LookUps::new(settings.registry(Frontend::Serve), metrics.clone()).unwrap(),
-        settings: plan::Settings {
+        settings: plan::PlanSettings {
             node_credentials: settings.node_credentials.iter().collect(),
-            ..plan::Settings::bare(Admission::HasRun)
+            ..plan::PlanSettings::bare(Admission::HasRun)
         },
         providers: Providers::default(),
     };

@@ -5,7 +5,7 @@ use crate::sample::{Image, error, good, image};
 use crate::support::*;
 use pullgate::credentials::{Credential, Hidden};
 use pullgate::plan::Check;
-use pullgate::registry::Settings;
+use pullgate::registry::RegistrySettings;
 use pullgate::runtime::kubelet::Sent;
 use pullgate::runtime::outcome::*;
 use pullgate::verdict::Failure;
@@ -65,7 +65,7 @@ async fn expect_with(server: &Faulty, credential: Option<Credential>, evidence: 
 #[tokio::test]
 async fn anonymous_token() {
     let server = registry_with(|_| Reply::new(200).json(r#"{"token":"good-token"}"#)).await;
-    let (registry, _) = room(settings());
+    let (registry, _) = look_ups(settings());
     let facts = ask(&registry, &name(&server), None).await.unwrap();
     assert!(!facts.authenticated);
     let seen = server.seen();
@@ -97,7 +97,7 @@ async fn nothing_is_asked_with_what_kubelets_do_not_send() {
     })
     .await;
     for (sent, every_kubelet) in [(Sent::Never, true), (Sent::BySome, false)] {
-        let (registry, _) = room(settings());
+        let (registry, _) = look_ups(settings());
         let mut check = check(
             &name(&server),
             &[("latin", credential("alice", "é")), ("good", credential("alice", PASSWORD))],
@@ -122,7 +122,7 @@ async fn nothing_is_asked_with_what_kubelets_do_not_send() {
 #[tokio::test]
 async fn a_password_in_another_encoding_is_sent_as_it_is() {
     let server = registry_with(|_| Reply::new(200).json(r#"{"access_token":"good-token"}"#)).await;
-    let (registry, _) = room(settings());
+    let (registry, _) = look_ups(settings());
     let latin = Credential {
         username: Hidden::new("ci"),
         password: Hidden::new(b"s\xe9same".as_slice()),
@@ -136,7 +136,7 @@ async fn a_password_in_another_encoding_is_sent_as_it_is() {
 #[tokio::test]
 async fn password_token() {
     let server = registry_with(|_| Reply::new(200).json(r#"{"access_token":"good-token"}"#)).await;
-    let (registry, _) = room(settings());
+    let (registry, _) = look_ups(settings());
     let facts = ask(&registry, &name(&server), alice()).await.unwrap();
     assert!(facts.authenticated);
     let seen = server.seen();
@@ -157,7 +157,7 @@ async fn password_token() {
 #[tokio::test]
 async fn refresh_token() {
     let server = registry_with(|_| Reply::new(200).json(r#"{"access_token":"good-token"}"#)).await;
-    let (registry, _) = room(settings());
+    let (registry, _) = look_ups(settings());
     let identity = Credential {
         identity_token: Hidden::new("an-identity-token"),
         ..Credential::default()
@@ -179,7 +179,7 @@ async fn post_falls_back_to_get() {
             _ => Reply::new(403),
         })
         .await;
-        let (registry, _) = room(settings());
+        let (registry, _) = look_ups(settings());
         ask(&registry, &name(&server), alice())
             .await
             .unwrap_or_else(|failure| panic!("{status}: {failure:?}"));
@@ -204,7 +204,7 @@ async fn scopes_of_the_challenge_are_added() {
         }
     })
     .await;
-    let (registry, _) = room(settings());
+    let (registry, _) = look_ups(settings());
     ask(&registry, &name(&server), None).await.unwrap();
     assert_eq!(
         server.lines()[1],
@@ -353,7 +353,7 @@ async fn basic() {
     assert_eq!(failure.status, Some(401));
     assert_silent(&failure, &["stale-password"]);
 
-    let (registry, _) = room(settings());
+    let (registry, _) = look_ups(settings());
     let two = check(
         &name(&server),
         &[
@@ -393,7 +393,7 @@ async fn bearer_is_preferred_to_basic() {
         }
     })
     .await;
-    let (registry, _) = room(settings());
+    let (registry, _) = look_ups(settings());
     ask(&registry, &name(&server), alice()).await.unwrap();
     assert!(server.seen().iter().all(|seen| seen.header("authorization") != Some(BASIC)));
 }
@@ -438,7 +438,7 @@ async fn a_token_server_elsewhere() {
         }
     })
     .await;
-    let (registry, _) = room(Settings {
+    let (registry, _) = look_ups(RegistrySettings {
         resolve: vec![("token.test".to_owned(), "127.0.0.1:0".parse().unwrap())],
         roots: vec![tls.ca.into_bytes()],
         ..settings()
@@ -470,7 +470,7 @@ async fn tokens_are_kept_by_credential_and_renewed_when_refused() {
         }
     })
     .await;
-    let (registry, _) = room(settings());
+    let (registry, _) = look_ups(settings());
     let of = |tag: &str| format!("{}/team/app:{tag}", server.host());
     ask(&registry, &of("1"), alice()).await.unwrap();
     ask(&registry, &of("2"), alice()).await.unwrap();
@@ -488,7 +488,7 @@ async fn tokens_are_kept_by_credential_and_renewed_when_refused() {
 #[tokio::test]
 async fn a_token_that_expires_at_once_is_not_kept() {
     let server = registry_with(|_| Reply::new(200).json(r#"{"token":"good-token","expires_in":1}"#)).await;
-    let (registry, _) = room(settings());
+    let (registry, _) = look_ups(settings());
     ask(&registry, &name(&server), None).await.unwrap();
     ask(&registry, &format!("{}/team/app:2", server.host()), None)
         .await

@@ -16,7 +16,7 @@ const BASIC: &str = "Basic YWxpY2U6c2VjcmV0LXBhc3N3b3Jk";
 async fn one_flight_for_many() {
     let app = image("amd64");
     let server = Faulty::start(move |seen| good(&app, seen).manner(Manner::After(Duration::from_millis(50)))).await;
-    let (registry, metrics) = room(settings());
+    let (registry, metrics) = look_ups(settings());
     let one = check(&format!("{}/team/app:1", server.host()), &[]);
     let reviews = (0..1000).map(|_| {
         let (registry, checks) = (registry.clone(), vec![one.clone(), one.clone()]);
@@ -38,7 +38,7 @@ async fn a_caller_that_leaves_fills_the_cache() {
     let app = image("amd64");
     let (answer, answers) = tokio::sync::watch::channel(false);
     let server = Faulty::start(move |seen| good(&app, seen).manner(Manner::When(answers.clone()))).await;
-    let (registry, _) = room(settings());
+    let (registry, _) = look_ups(settings());
     let one = vec![check(&format!("{}/team/app:1", server.host()), &[])];
     let leader = tokio::spawn({
         let (registry, checks) = (registry.clone(), one.clone());
@@ -73,7 +73,7 @@ async fn nobody_learns_from_anothers_credential() {
         }
     })
     .await;
-    let (registry, _) = room(settings());
+    let (registry, _) = look_ups(settings());
     let name = format!("{}/team/app:1", server.host());
     let facts = ask(&registry, &name, Some(credential("alice", "secret-password")))
         .await
@@ -106,7 +106,7 @@ async fn a_registry_that_lies_about_a_digest_learns_nothing() {
         _ => error(404, "MANIFEST_UNKNOWN", "x"),
     })
     .await;
-    let (registry, _) = room(settings());
+    let (registry, _) = look_ups(settings());
     ask(&registry, &format!("{}/team/app:1", honest.host()), None).await.unwrap();
     let failure = ask(&registry, &format!("{}/team/app:1", liar.host()), None)
         .await
@@ -123,7 +123,7 @@ async fn content_is_read_once() {
         good(&app, &seen)
     })
     .await;
-    let (registry, _) = room(settings());
+    let (registry, _) = look_ups(settings());
     let first = ask(&registry, &format!("{}/team/app:1", server.host()), None).await.unwrap();
     server.forget();
     let second = ask(&registry, &format!("{}/team/app:stable", server.host()), None)
@@ -148,7 +148,7 @@ async fn a_denial_rests_on_no_old_answer() {
         good(if is_pushed.load(Ordering::SeqCst) { &after } else { &before }, &seen)
     })
     .await;
-    let (registry, _) = room(settings());
+    let (registry, _) = look_ups(settings());
     let checks = ["team", "private"].map(|path| check(&format!("{}/{path}/app:1", server.host()), &[]));
     let first = registry.gather(&checks, soon()).await;
     let of = |attempts: &Attempts| attempts.attempts[0].result.as_ref().map(|facts| facts.digest.clone()).ok();
@@ -186,7 +186,7 @@ async fn not_found_is_soon_forgotten() {
         }
     })
     .await;
-    let (registry, _) = room(settings());
+    let (registry, _) = look_ups(settings());
     let name = format!("{}/team/app:1", server.host());
     let began = std::time::Instant::now();
     ask(&registry, &name, None).await.unwrap_err();
@@ -208,7 +208,7 @@ async fn not_found_is_soon_forgotten() {
 #[tokio::test]
 async fn a_burst_is_refused_at_once() {
     let server = Faulty::start(|_| error(404, "NAME_UNKNOWN", "no such repository")).await;
-    let (registry, _) = room(settings());
+    let (registry, _) = look_ups(settings());
     let checks = [check(&format!("{}/team/app:1", server.host()), &[])];
     registry.gather(&checks, soon()).await;
     let known = || registry.recall(&checks).all().map(|all| Arc::clone(&all[0]));
@@ -228,12 +228,12 @@ async fn a_burst_is_refused_at_once() {
 
 #[tokio::test]
 async fn one_object_does_not_fill_the_queues() {
-    let (registry, _) = room(settings());
+    let (registry, _) = look_ups(settings());
     let checks: Vec<_> = (0..3000).map(|n| check(&format!("169.254.0.1/app:{n}"), &[])).collect();
     let outcomes = registry.gather(&checks, soon()).await;
     let asked = |outcome: &pullgate::runtime::kubelet::Attempts| {
         let failure = outcome.attempts[0].result.as_ref().unwrap_err();
-        matches!(failure.evidence, Evidence::Refused(_))
+        matches!(failure.evidence, Evidence::StoppedByGuard(_))
     };
     assert_eq!(outcomes.len(), 3000);
     assert_eq!(outcomes.iter().filter(|outcome| asked(outcome)).count(), 1000);
@@ -246,7 +246,7 @@ async fn many_hosts_at_once() {
     let slow = Faulty::start(|_| Reply::new(200).manner(Manner::Silence)).await;
     let app = image("amd64");
     let quick = Faulty::start(move |seen| good(&app, seen)).await;
-    let (registry, _) = room(settings());
+    let (registry, _) = look_ups(settings());
     let mut checks: Vec<_> = (0..40)
         .map(|n| check(&format!("{}/team/app:{n}", slow.host()), &[]))
         .collect();

@@ -4,7 +4,7 @@ use crate::faulty::{Faulty, Reply, Seen, Tls, Validity};
 use crate::ports::Nobody;
 use crate::sample::*;
 use crate::support::*;
-use pullgate::registry::Settings;
+use pullgate::registry::RegistrySettings;
 use pullgate::runtime::content::*;
 use pullgate::runtime::outcome::*;
 use pullgate::verdict::Content;
@@ -24,7 +24,7 @@ async fn the_whole_sequence() {
     let app = image("arm64");
     let (digest, config) = (app.manifest.digest.clone(), app.config.digest.clone());
     let server = Faulty::start(move |seen| good(&app, seen)).await;
-    let (registry, metrics) = room(settings());
+    let (registry, metrics) = look_ups(settings());
     let facts = ask(&registry, &format!("{}/team/app:1", server.host()), None).await.unwrap();
     assert_eq!(facts.digest.to_string(), digest);
     assert_eq!(facts.media_type, OCI_MANIFEST);
@@ -97,7 +97,7 @@ async fn of_an_index_the_build_for_the_node_is_asked_for() {
         }
     })
     .await;
-    let (registry, _) = room(settings());
+    let (registry, _) = look_ups(settings());
     let facts = ask(&registry, &format!("{}/team/app:1", server.host()), None).await.unwrap();
     let Content::Index(entries) = facts.content else {
         panic!("an index")
@@ -156,7 +156,7 @@ async fn of_an_entry_without_platform_the_config_is_read() {
         }
     })
     .await;
-    let (registry, _) = room(settings());
+    let (registry, _) = look_ups(settings());
     let facts = ask(&registry, &format!("{}/team/app:1", server.host()), None).await.unwrap();
     let [
         Build {
@@ -184,7 +184,7 @@ async fn head_not_allowed() {
         }
     })
     .await;
-    let (registry, _) = room(settings());
+    let (registry, _) = look_ups(settings());
     ask(&registry, &format!("{}/team/app:1", server.host()), None).await.unwrap();
     assert_eq!(
         server.lines()[..2],
@@ -203,7 +203,7 @@ async fn head_without_digest_or_length() {
         reply
     })
     .await;
-    let (registry, _) = room(settings());
+    let (registry, _) = look_ups(settings());
     let facts = ask(&registry, &format!("{}/team/app:1", server.host()), None).await.unwrap();
     assert_eq!(facts.digest.to_string(), digest);
 
@@ -249,7 +249,7 @@ async fn digests_that_lie() {
         }
     })
     .await;
-    let (registry, _) = room(settings());
+    let (registry, _) = look_ups(settings());
     let name = format!("{}/team/app@{}", server.host(), app.manifest.digest);
     let facts = ask(&registry, &name, None).await.unwrap();
     assert_eq!(facts.digest.to_string(), app.manifest.digest);
@@ -340,7 +340,7 @@ async fn too_long() {
         }
     })
     .await;
-    let (registry, _) = room(settings());
+    let (registry, _) = look_ups(settings());
     ask(&registry, &format!("{}/team/app:1", server.host()), None).await.unwrap();
 }
 
@@ -351,7 +351,7 @@ async fn schema_1_and_compression() {
         "text/plain; charset=utf-8",
     ] {
         let server = serves(served(&Blob::new(kind, r#"{"schemaVersion":1}"#))).await;
-        let (registry, _) = room(settings());
+        let (registry, _) = look_ups(settings());
         let facts = ask(&registry, &format!("{}/team/app:1", server.host()), None).await.unwrap();
         assert_eq!(facts.content, Content::Schema1);
     }
@@ -416,7 +416,7 @@ async fn configs() {
 
     let chart = image_with("application/vnd.cncf.helm.config.v1+json", "{}");
     let server = Faulty::start(move |seen| good(&chart, seen)).await;
-    let (registry, _) = room(settings());
+    let (registry, _) = look_ups(settings());
     let facts = ask(&registry, &format!("{}/team/app:1", server.host()), None).await.unwrap();
     let Content::Artifact { kind, unpack, .. } = facts.content else {
         panic!("an artifact")
@@ -438,7 +438,7 @@ async fn quota() {
                 .fold(good(&app, seen), |reply, (name, value)| reply.header(name, value))
         })
         .await;
-        let (registry, metrics) = room(settings());
+        let (registry, metrics) = look_ups(settings());
         let name = format!("{}/team/app:1", server.host());
         let first = ask(&registry, &name, None).await.unwrap().quota;
         assert_eq!(ask(&registry, &name, None).await.unwrap().quota, first, "kept for a while");
@@ -573,7 +573,7 @@ async fn docker_hub_by_its_short_name() {
         good(&app, &seen)
     })
     .await;
-    let (registry, metrics) = room(Settings {
+    let (registry, metrics) = look_ups(RegistrySettings {
         resolve: vec![("registry-1.docker.io".to_owned(), server.address)],
         roots: vec![tls.ca.into_bytes()],
         ..settings()
@@ -599,7 +599,7 @@ async fn a_config_behind_a_redirect() {
             app,
         ))
     };
-    let (registry, _) = room(Settings {
+    let (registry, _) = look_ups(RegistrySettings {
         resolve: vec![("cdn.test".to_owned(), "127.0.0.1:0".parse().unwrap())],
         roots: vec![tls.ca.into_bytes()],
         ..settings()

@@ -4,7 +4,7 @@ use crate::faulty::{Tls, Validity};
 use crate::ports;
 use crate::sample::{Blob, Image, image, index};
 use crate::support::*;
-use pullgate::registry::Settings;
+use pullgate::registry::RegistrySettings;
 use pullgate::runtime::outcome::*;
 use pullgate::verdict::Content;
 use std::io::Write as _;
@@ -171,7 +171,7 @@ async fn open() {
             &index(&[("linux/amd64", &amd.manifest), ("linux/arm64", &arm.manifest)]),
         )
         .await;
-    let (registry, _) = room(settings());
+    let (registry, _) = look_ups(settings());
     let of = async |rest: &str| ask(&registry, &debian.name(rest), None).await;
 
     let single = of("team/app:v2").await.unwrap();
@@ -211,7 +211,7 @@ async fn open() {
 async fn htpasswd() {
     let debian = Debian::start(Some(("alice", "s3cret-word")), None).await;
     debian.push("team/app", "1", &image("amd64")).await;
-    let (registry, _) = room(settings());
+    let (registry, _) = look_ups(settings());
     let name = debian.name("team/app:1");
     let none = ask(&registry, &name, None).await.unwrap_err();
     assert_eq!(none.evidence, Evidence::AuthenticationRequired { at: AuthStage::Basic });
@@ -240,14 +240,14 @@ async fn tls_from_a_private_ca() {
     debian.push("team/app", "1", &image("amd64")).await;
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
     let resolve = vec![("registry.test".to_owned(), any)];
-    let (trusting, _) = room(Settings {
+    let (trusting, _) = look_ups(RegistrySettings {
         resolve: resolve.clone(),
         roots: vec![tls.ca.clone().into_bytes()],
         ..settings()
     });
     let named = format!("registry.test:{}/team/app:1", debian.port);
     ask(&trusting, &named, None).await.unwrap();
-    let (wary, _) = room(Settings { resolve, ..settings() });
+    let (wary, _) = look_ups(RegistrySettings { resolve, ..settings() });
     let failure = ask(&wary, &named, None).await.unwrap_err();
     assert_eq!(failure.evidence, Evidence::Tls(TlsFault::UnknownIssuer));
     // A loopback name is not verified.
@@ -258,7 +258,7 @@ async fn tls_from_a_private_ca() {
 async fn a_registry_that_goes_down() {
     let mut debian = Debian::start(None, None).await;
     debian.push("team/app", "1", &image("amd64")).await;
-    let (registry, metrics) = room(settings());
+    let (registry, metrics) = look_ups(settings());
     let name = debian.name("team/app:1");
     assert!(!ask(&registry, &name, None).await.unwrap().stale);
     debian.process.kill().unwrap();

@@ -113,7 +113,7 @@ async fn each_depth_asks_for_what_it_says_and_nothing_twice() {
         (Depth::Config, 4),
         (Depth::Layers, 5),
     ] {
-        let (registry, metrics) = room(settings());
+        let (registry, metrics) = look_ups(settings());
         server.forget();
         let found = facts(&registry, deep(&name, depth)).await;
         let mut expected = sequence[..requests].to_vec();
@@ -154,7 +154,7 @@ async fn each_depth_asks_for_what_it_says_and_nothing_twice() {
 async fn many_at_once_ask_once() {
     let shop = Shop::new();
     let server = Faulty::start(move |seen| shop.answer(seen).manner(Manner::After(Duration::from_millis(30)))).await;
-    let (registry, _) = room(settings());
+    let (registry, _) = look_ups(settings());
     let one = deep(&format!("{}/team/app:1", server.host()), Depth::Layers);
     let reviews = (0..20).map(|_| tokio::spawn(facts_owned(registry.clone(), one.clone())));
     for review in futures_util::future::join_all(reviews).await {
@@ -175,7 +175,7 @@ async fn only_what_somebody_would_fetch_is_asked_for() {
         let shop = shop.clone();
         Faulty::start(move |seen| shop.answer(seen)).await
     };
-    let (registry, _) = room(settings());
+    let (registry, _) = look_ups(settings());
     let name = format!("{}/team/app:1", server.host());
     let for_platforms = |platforms: &[&str]| Check {
         pullers: platforms.iter().map(|platform| puller(platform, Runtime::today())).collect(),
@@ -209,7 +209,7 @@ async fn what_is_missing_is_soon_forgotten() {
         shop.answer(seen)
     })
     .await;
-    let (registry, _) = room(settings());
+    let (registry, _) = look_ups(settings());
     let one = deep(&format!("{}/team/app:1", server.host()), Depth::Layers);
     let found = facts(&registry, one.clone()).await;
     let [build] = found.builds.as_slice() else {
@@ -242,7 +242,7 @@ async fn each_credential_proves_what_it_reads() {
         shop.answer(seen)
     })
     .await;
-    let (registry, _) = room(settings());
+    let (registry, _) = look_ups(settings());
     let name = format!("{}/team/app:1", server.host());
     let with = |user: &str| Check {
         depth: Depth::Sizes,
@@ -270,7 +270,7 @@ async fn each_credential_proves_what_it_reads() {
     assert!(last.builds[0].content.is_ok());
     server.forget();
     // Another reader who may: what is known by its digest is not fetched again.
-    let (fresh, _) = room(settings());
+    let (fresh, _) = look_ups(settings());
     facts(&fresh, with("alice")).await;
     assert!(
         server
@@ -291,7 +291,7 @@ async fn a_data_endpoint_that_is_down_is_named() {
         shop.answer(seen)
     })
     .await;
-    let (registry, _) = room(settings());
+    let (registry, _) = look_ups(settings());
     let found = facts(&registry, deep(&format!("{}/team/app:1", server.host()), Depth::Layers)).await;
     let [trouble] = found.builds[0].troubles.as_slice() else {
         panic!("one trouble")
@@ -324,7 +324,7 @@ async fn a_storage_that_forbids_may_mean_our_address() {
         shop.answer(seen)
     })
     .await;
-    let (registry, _) = room(pullgate::registry::Settings {
+    let (registry, _) = look_ups(pullgate::registry::RegistrySettings {
         resolve: vec![("cdn.test".to_owned(), "127.0.0.1:0".parse().unwrap())],
         roots: vec![tls.ca.into_bytes()],
         ..settings()
@@ -351,7 +351,7 @@ async fn what_is_not_known_in_time_is_a_trouble_of_its_part() {
         shop.answer(seen)
     })
     .await;
-    let (registry, _) = room(settings());
+    let (registry, _) = look_ups(settings());
     let one = deep(&format!("{}/team/app:1", server.host()), Depth::Layers);
     let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
     let mut outcomes = registry.gather(&[one], deadline).await;
@@ -376,7 +376,7 @@ async fn while_the_registry_is_down_what_it_had_will_do() {
         shop.answer(seen)
     })
     .await;
-    let (registry, _) = room(settings());
+    let (registry, _) = look_ups(settings());
     let name = format!("{}/team/app@{}", server.host(), Shop::new().index.digest);
     let before = facts(&registry, deep(&name, Depth::Config)).await;
     down.store(true, Ordering::SeqCst);
@@ -419,7 +419,7 @@ async fn there_is_an_end_to_what_one_image_costs() {
         }
     })
     .await;
-    let (registry, _) = room(settings());
+    let (registry, _) = look_ups(settings());
     let found = facts(&registry, deep(&format!("{}/team/app:1", server.host()), Depth::Layers)).await;
     let heads = server
         .lines()
@@ -446,7 +446,7 @@ async fn a_login_page_is_no_layer() {
             shop.answer(seen)
         })
         .await;
-        let (registry, _) = room(settings());
+        let (registry, _) = look_ups(settings());
         let check = Check {
             pullers: [puller("linux/amd64", runtime)].into(),
             ..deep(&format!("{}/team/app:1", server.host()), Depth::Layers)
@@ -468,7 +468,7 @@ async fn layers_of_another_size() {
         shop.answer(seen)
     })
     .await;
-    let (registry, _) = room(settings());
+    let (registry, _) = look_ups(settings());
     let found = facts(&registry, deep(&format!("{}/team/app:1", server.host()), Depth::Layers)).await;
     assert!(
         matches!(

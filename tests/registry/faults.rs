@@ -4,7 +4,7 @@ use crate::faulty::{Faulty, Manner, Reply, Tls, Validity};
 use crate::ports::Nobody;
 use crate::sample::{error, good, image, served};
 use crate::support::*;
-use pullgate::registry::Settings;
+use pullgate::registry::RegistrySettings;
 use pullgate::runtime::outcome::*;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ async fn throttled_by_text() {
             .body("slow down\nplease"),
     )
     .await;
-    let (registry, _) = room(settings());
+    let (registry, _) = look_ups(settings());
     let name = format!("{}/team/app:1", server.host());
     let failure = ask(&registry, &name, None).await.unwrap_err();
     assert_eq!(failure.evidence, Evidence::RateLimited);
@@ -56,7 +56,7 @@ async fn throttled_at_get_only() {
         _ => error(429, "TOOMANYREQUESTS", "You have reached your pull rate limit").header("Retry-After", "60"),
     })
     .await;
-    let (registry, _) = room(settings());
+    let (registry, _) = look_ups(settings());
     let failure = ask(&registry, &format!("{}/team/app:1", server.host()), None)
         .await
         .unwrap_err();
@@ -121,7 +121,7 @@ async fn a_passing_503_is_passed_over() {
         }
     })
     .await;
-    let (registry, _) = room(settings());
+    let (registry, _) = look_ups(settings());
     ask(&registry, &format!("{}/team/app:1", server.host()), None).await.unwrap();
 }
 
@@ -195,7 +195,7 @@ async fn a_black_hole() {
 #[tokio::test]
 async fn the_deadline_is_kept() {
     let server = answers(Reply::new(200).manner(Manner::Silence)).await;
-    let (registry, _) = room(settings());
+    let (registry, _) = look_ups(settings());
     let checks = [check(
         &format!("{}/team/app:1", server.host()),
         &[("a", credential("u", "p")), ("b", credential("u", "q"))],
@@ -306,7 +306,7 @@ async fn a_plain_server_that_hangs_up_on_tls_is_asked_by_http() {
             }
         }
     });
-    let (registry, _) = room(settings());
+    let (registry, _) = look_ups(settings());
     let failure = ask(&registry, &format!("{host}/team/app:1"), None).await.unwrap_err();
     assert_eq!(failure.status, Some(404), "{failure:?}");
 }
@@ -325,14 +325,14 @@ async fn tls_faults() {
     let plain = Faulty::start(serve(&app)).await;
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
     let resolve = vec![("registry.test".to_owned(), any), ("other.test".to_owned(), any)];
-    let trusting = Settings {
+    let trusting = RegistrySettings {
         resolve: resolve.clone(),
         roots: vec![good_tls.ca.clone().into_bytes(), expired.ca.clone().into_bytes()],
         ..settings()
     };
-    let wary = Settings { resolve, ..settings() };
+    let wary = RegistrySettings { resolve, ..settings() };
 
-    let (registry, _) = room(trusting);
+    let (registry, _) = look_ups(trusting);
     let name = |host: &str, server: &Faulty| format!("{host}:{}/team/app:1", server.port());
     ask(&registry, &name("registry.test", &known), None).await.unwrap();
     let fault = async |name: String| match ask(&registry, &name, None).await.unwrap_err().evidence {
@@ -344,7 +344,7 @@ async fn tls_faults() {
     assert_eq!(fault(name("registry.test", &plain)).await, TlsFault::PlainHttp);
     assert!(plain.seen().is_empty(), "nothing is asked over plain HTTP");
 
-    let (registry, _) = room(wary);
+    let (registry, _) = look_ups(wary);
     let failure = ask(&registry, &name("registry.test", &known), None).await.unwrap_err();
     assert_eq!(failure.evidence, Evidence::Tls(TlsFault::UnknownIssuer));
     // Loopback names are not verified, as with containerd.
@@ -362,7 +362,7 @@ async fn a_certificate_that_is_its_own_authority() {
     };
     let [own, old, unknown] = [Validity::Good, Validity::Expired, Validity::Good].map(|v| Tls::of_itself(&["registry.test"], v));
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-    let (registry, _) = room(Settings {
+    let (registry, _) = look_ups(RegistrySettings {
         resolve: vec![("registry.test".to_owned(), any), ("other.test".to_owned(), any)],
         roots: vec![own.ca.clone().into_bytes(), old.ca.clone().into_bytes()],
         ..settings()
@@ -390,7 +390,7 @@ async fn a_ca_bundle_without_a_certificate_is_refused() {
         "not PEM",
         "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
     ] {
-        let settings = Settings {
+        let settings = RegistrySettings {
             roots: vec![bundle.as_bytes().to_vec()],
             ..settings()
         };
@@ -404,7 +404,7 @@ async fn a_ca_bundle_without_a_certificate_is_refused() {
 #[tokio::test]
 async fn a_host_that_fails_again_and_again_is_left_alone() {
     let server = answers(Reply::new(200).manner(Manner::Silence)).await;
-    let (registry, metrics) = room(Settings {
+    let (registry, metrics) = look_ups(RegistrySettings {
         look_up_limit: Duration::from_secs(4),
         ..settings()
     });
@@ -435,7 +435,7 @@ async fn a_handshake_that_never_ends() {
     // It accepts connections, and says nothing.
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = silent.local_addr().unwrap();
-    let (registry, _) = room(Settings {
+    let (registry, _) = look_ups(RegistrySettings {
         resolve: vec![("silent.example".to_owned(), address)],
         ..settings()
     });

@@ -4,7 +4,7 @@ use crate::faulty::{Faulty, Reply, Seen, Tls, Validity};
 use crate::sample::{error, good, image};
 use crate::support::*;
 use pullgate::net::Reach;
-use pullgate::registry::Settings;
+use pullgate::registry::RegistrySettings;
 use pullgate::runtime::outcome::*;
 use std::net::SocketAddr;
 
@@ -31,7 +31,7 @@ fn any_port() -> SocketAddr {
 async fn addresses_that_the_settings_do_not_admit() {
     let app = image("amd64");
     let server = Faulty::start(move |seen| good(&app, seen)).await;
-    let (registry, _) = room(Settings {
+    let (registry, _) = look_ups(RegistrySettings {
         reach: Reach::Listed(Vec::new()),
         resolve: vec![
             ("registry.test".to_owned(), any_port()),
@@ -43,7 +43,7 @@ async fn addresses_that_the_settings_do_not_admit() {
         let failure = ask(&registry, &format!("{host}:{}/team/app:1", server.port()), None)
             .await
             .unwrap_err();
-        let Evidence::Refused(Refusal::Address { range }) = failure.evidence else {
+        let Evidence::StoppedByGuard(GuardRule::Address { range }) = failure.evidence else {
             panic!("{host}: {failure:?}")
         };
         assert!(range == "127.0.0.0/8" || range == "::1/128", "{range}");
@@ -58,13 +58,13 @@ async fn addresses_that_the_settings_do_not_admit() {
     ] {
         let failure = ask(&registry, &format!("{host}:80/team/app:1"), None).await.unwrap_err();
         assert!(
-            matches!(failure.evidence, Evidence::Refused(Refusal::NeverAdmitted { .. })),
+            matches!(failure.evidence, Evidence::StoppedByGuard(GuardRule::NeverAdmitted { .. })),
             "{host}: {failure:?}"
         );
     }
     let failure = ask(&registry, "10.1.2.3/team/app:1", None).await.unwrap_err();
     let range = "10.0.0.0/8".to_owned();
-    assert_eq!(failure.evidence, Evidence::Refused(Refusal::Address { range }));
+    assert_eq!(failure.evidence, Evidence::StoppedByGuard(GuardRule::Address { range }));
     assert!(server.seen().is_empty());
 }
 
@@ -72,17 +72,20 @@ async fn addresses_that_the_settings_do_not_admit() {
 async fn everything_is_not_everything() {
     let app = image("amd64");
     let server = Faulty::start(move |seen| good(&app, seen)).await;
-    let (registry, _) = room(Settings {
+    let (registry, _) = look_ups(RegistrySettings {
         reach: Reach::Everything,
         ..settings()
     });
     ask(&registry, &name(&server), None).await.unwrap();
     let failure = ask(&registry, "169.254.169.254:80/team/app:1", None).await.unwrap_err();
-    assert!(matches!(failure.evidence, Evidence::Refused(Refusal::NeverAdmitted { .. })));
+    assert!(matches!(
+        failure.evidence,
+        Evidence::StoppedByGuard(GuardRule::NeverAdmitted { .. })
+    ));
 }
 
 #[tokio::test]
-async fn redirects_that_are_refused() {
+async fn redirects_that_are_not_followed() {
     let other = Faulty::start(|_| Reply::new(200)).await;
     for location in [
         format!("http://{}/v2/team/app/manifests/1", other.host()),
@@ -92,7 +95,7 @@ async fn redirects_that_are_refused() {
     ] {
         let server = redirects_to(&location).await;
         let failure = fails(&name(&server), None).await;
-        assert_eq!(failure.evidence, Evidence::Refused(Refusal::Redirect), "{location}");
+        assert_eq!(failure.evidence, Evidence::StoppedByGuard(GuardRule::Redirect), "{location}");
         assert_eq!(server.lines().len(), 1);
     }
     assert!(other.seen().is_empty());
@@ -100,7 +103,7 @@ async fn redirects_that_are_refused() {
     let server = redirects_to("https://169.254.169.254/latest/meta-data?token=abc").await;
     let failure = fails(&name(&server), None).await;
     assert!(
-        matches!(failure.evidence, Evidence::Refused(Refusal::NeverAdmitted { .. })),
+        matches!(failure.evidence, Evidence::StoppedByGuard(GuardRule::NeverAdmitted { .. })),
         "{failure:?}"
     );
     assert_eq!(failure.host, "169.254.169.254");
@@ -108,7 +111,7 @@ async fn redirects_that_are_refused() {
     let server = redirects_to("https://10.0.0.1/x").await;
     let failure = fails(&name(&server), None).await;
     assert!(
-        matches!(failure.evidence, Evidence::Refused(Refusal::Address { .. })),
+        matches!(failure.evidence, Evidence::StoppedByGuard(GuardRule::Address { .. })),
         "{failure:?}"
     );
 }
@@ -119,14 +122,14 @@ async fn https_does_not_become_http() {
     let plain = Faulty::start(|_| Reply::new(200)).await;
     let location = format!("http://registry.test:{}/x", plain.port());
     let server = Faulty::start_tls(&tls, move |_| Reply::new(302).header("Location", &location)).await;
-    let (registry, _) = room(Settings {
+    let (registry, _) = look_ups(RegistrySettings {
         resolve: vec![("registry.test".to_owned(), any_port())],
         roots: vec![tls.ca.into_bytes()],
         ..settings()
     });
     let name = format!("registry.test:{}/team/app:1", server.port());
     let failure = ask(&registry, &name, None).await.unwrap_err();
-    assert_eq!(failure.evidence, Evidence::Refused(Refusal::Redirect));
+    assert_eq!(failure.evidence, Evidence::StoppedByGuard(GuardRule::Redirect));
     assert!(plain.seen().is_empty());
 }
 
@@ -152,7 +155,7 @@ async fn loops_end() {
         None => good(&app, seen),
     })
     .await;
-    let (registry, _) = room(settings());
+    let (registry, _) = look_ups(settings());
     ask(&registry, &name(&server), None).await.unwrap();
 }
 
@@ -184,7 +187,7 @@ async fn a_location_that_is_no_ascii_is_followed() {
         }
     })
     .await;
-    let (registry, _) = room(settings());
+    let (registry, _) = look_ups(settings());
     ask(&registry, &name(&server), None).await.unwrap();
 }
 
@@ -203,7 +206,7 @@ async fn a_redirect_that_names_a_user_proves_nothing_when_we_are_refused() {
             Some(_) => error(status, "DENIED", "not you"),
         })
         .await;
-        expect(&name(&server), Evidence::Refused(Refusal::Withheld)).await;
+        expect(&name(&server), Evidence::StoppedByGuard(GuardRule::CredentialNotSent)).await;
     }
 }
 
@@ -213,12 +216,12 @@ async fn credentials_do_not_follow_redirects() {
     let tls = Tls::new(&["mirror.test"], Validity::Good);
     let mirror = Faulty::start_tls(&tls, move |seen| good(&app, seen)).await;
     let server = sends_away(&format!("https://user:pass@mirror.test:{}", mirror.port())).await;
-    let with_mirror = || Settings {
+    let with_mirror = || RegistrySettings {
         resolve: vec![("mirror.test".to_owned(), any_port())],
         roots: vec![tls.ca.clone().into_bytes()],
         ..settings()
     };
-    let (registry, _) = room(with_mirror());
+    let (registry, _) = look_ups(with_mirror());
     ask(&registry, &name(&server), alice()).await.unwrap();
     assert_eq!(mirror.lines().len(), 3);
     for seen in mirror.seen() {
@@ -234,12 +237,12 @@ async fn credentials_do_not_follow_redirects() {
     })
     .await;
     let server = sends_away(&format!("https://mirror.test:{}", greedy.port())).await;
-    let (registry, _) = room(Settings {
+    let (registry, _) = look_ups(RegistrySettings {
         roots: vec![tls.ca.into_bytes()],
         ..with_mirror()
     });
     let failure = ask(&registry, &name(&server), alice()).await.unwrap_err();
-    assert_eq!(failure.evidence, Evidence::Refused(Refusal::Withheld));
+    assert_eq!(failure.evidence, Evidence::StoppedByGuard(GuardRule::CredentialNotSent));
     assert_eq!(failure.host, format!("mirror.test:{}", greedy.port()));
     assert!(greedy.seen().iter().all(|seen| seen.header("authorization").is_none()));
 }
@@ -250,19 +253,23 @@ async fn what_another_port_hides_from_strangers_is_not_known() {
     for status in [401, 403, 404] {
         let tls = Tls::new(&["127.0.0.1"], Validity::Good);
         let other = Faulty::start_tls(&tls, move |_| error(status, "MANIFEST_UNKNOWN", "not for you")).await;
-        let (registry, _) = room(Settings {
+        let (registry, _) = look_ups(RegistrySettings {
             roots: vec![tls.ca.clone().into_bytes()],
             ..settings()
         });
         let server = sends_away(&format!("https://127.0.0.1:{}", other.port())).await;
         let failure = ask(&registry, &name(&server), alice()).await.unwrap_err();
-        assert_eq!(failure.evidence, Evidence::Refused(Refusal::Withheld), "{status}");
+        assert_eq!(
+            failure.evidence,
+            Evidence::StoppedByGuard(GuardRule::CredentialNotSent),
+            "{status}"
+        );
         assert!(!other.seen().is_empty());
         assert!(other.seen().iter().all(|seen| seen.header("authorization").is_none()));
         // Without a credential there is nothing to withhold: the answer stands.
         let open = redirects_to(&format!("https://127.0.0.1:{}/v2/app/manifests/v1", other.port())).await;
         let failure = ask(&registry, &name(&open), None).await.unwrap_err();
-        assert_ne!(failure.evidence, Evidence::Refused(Refusal::Redirect), "{status}");
+        assert_ne!(failure.evidence, Evidence::StoppedByGuard(GuardRule::Redirect), "{status}");
     }
 }
 
@@ -273,7 +280,7 @@ async fn names_realm(realm: &str) -> Faulty {
 }
 
 #[tokio::test]
-async fn realms_that_are_refused() {
+async fn realms_that_are_not_asked() {
     let trap = Faulty::start(|_| Reply::new(200).json(r#"{"token":"x","access_token":"x"}"#)).await;
     for (realm, host) in [
         (format!("http://{}/token", trap.host()), Some(trap.host())),
@@ -284,7 +291,7 @@ async fn realms_that_are_refused() {
         let server = names_realm(&realm).await;
         for credential in [None, alice()] {
             let failure = fails(&name(&server), credential).await;
-            assert_eq!(failure.evidence, Evidence::Refused(Refusal::Realm), "{realm}");
+            assert_eq!(failure.evidence, Evidence::StoppedByGuard(GuardRule::Realm), "{realm}");
             assert_eq!(failure.host, host.clone().unwrap_or_else(|| server.host()), "{realm}");
         }
         assert!(server.seen().iter().all(|seen| seen.header("authorization").is_none()));
@@ -294,14 +301,14 @@ async fn realms_that_are_refused() {
     let server = names_realm("https://169.254.169.254/token").await;
     let failure = fails(&name(&server), alice()).await;
     assert!(
-        matches!(failure.evidence, Evidence::Refused(Refusal::NeverAdmitted { .. })),
+        matches!(failure.evidence, Evidence::StoppedByGuard(GuardRule::NeverAdmitted { .. })),
         "{failure:?}"
     );
     assert_eq!(failure.host, "169.254.169.254");
     let server = names_realm("https://192.168.7.7/token").await;
     let failure = fails(&name(&server), alice()).await;
     let range = "192.168.0.0/16".to_owned();
-    assert_eq!(failure.evidence, Evidence::Refused(Refusal::Address { range }));
+    assert_eq!(failure.evidence, Evidence::StoppedByGuard(GuardRule::Address { range }));
 }
 
 #[tokio::test]
@@ -313,14 +320,14 @@ async fn a_token_server_does_not_pass_a_credential_on() {
         let away = away.clone();
         let tokens = Faulty::start_tls(&tls, move |_: &Seen| Reply::new(status).header("Location", &away)).await;
         let server = names_realm(&format!("https://token.test:{}/token", tokens.port())).await;
-        let (registry, _) = room(Settings {
+        let (registry, _) = look_ups(RegistrySettings {
             resolve: vec![("token.test".to_owned(), any_port()), ("trap.test".to_owned(), any_port())],
             roots: vec![tls.ca.clone().into_bytes()],
             ..settings()
         });
         let failure = ask(&registry, &name(&server), alice()).await.unwrap_err();
         if status != 302 {
-            assert_eq!(failure.evidence, Evidence::Refused(Refusal::Redirect));
+            assert_eq!(failure.evidence, Evidence::StoppedByGuard(GuardRule::Redirect));
         }
         assert_eq!(tokens.lines()[0], "POST /token");
     }

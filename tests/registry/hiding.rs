@@ -3,7 +3,7 @@
 
 use crate::faulty::{Faulty, Reply, Seen, Tls, Validity};
 use crate::sample::{Image, image, served};
-use crate::support::{room, settings, soon};
+use crate::support::{look_ups, settings, soon};
 use pullgate::cluster::{Cluster, Completeness, Directory};
 use pullgate::config::{DEFAULT_NODE_CREDENTIALS, Live, PolicyStore};
 use pullgate::engine::LookUps;
@@ -11,7 +11,7 @@ use pullgate::engine::{Engine, Gate};
 use pullgate::plan;
 use pullgate::policy::Requester;
 use pullgate::providers::Providers;
-use pullgate::registry::Settings;
+use pullgate::registry::RegistrySettings;
 use pullgate::verdict::Judgement;
 use pullgate::workload::extract;
 use serde::Deserialize;
@@ -197,7 +197,7 @@ impl<'a> Scene<'a> {
     async fn new(registrar: &'a Registrar, row: &'a Row, tls: &Tls) -> Self {
         let (played, challenge, app) = (row.clone(), registrar.challenge.clone(), image("amd64"));
         let server = Faulty::start_tls(tls, move |seen| answer(&played, challenge.as_deref(), &app, seen)).await;
-        let (registry, _) = room(Settings {
+        let (registry, _) = look_ups(RegistrySettings {
             resolve: registrar.hosts.iter().map(|host| (host.clone(), server.address)).collect(),
             roots: vec![tls.ca.clone().into_bytes()],
             ..settings()
@@ -224,9 +224,9 @@ impl<'a> Scene<'a> {
             "spec": {"imagePullSecrets": listed, "containers": [{"name": "app", "image": image}]}});
         let engine = Engine {
             registry: self.registry.clone(),
-            settings: plan::Settings {
+            settings: plan::PlanSettings {
                 node_credentials: node_credentials.iter().collect(),
-                ..plan::Settings::bare(plan::Admission::HasRun)
+                ..plan::PlanSettings::bare(plan::Admission::HasRun)
             },
             providers: Providers::default(),
         };

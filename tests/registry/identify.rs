@@ -171,7 +171,7 @@ async fn the_last_good_answer_serves_while_something_else_answers() {
         plain(421, "Misdirected Request"),
     ] {
         let (server, away) = behind_an_ingress(instead.clone()).await;
-        let (registry, _) = room(settings());
+        let (registry, _) = look_ups(settings());
         let name = format!("{}/team/app:1", server.host());
         let before = ask(&registry, &name, None).await.unwrap();
         away.store(true, Ordering::SeqCst);

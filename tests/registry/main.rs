@@ -1,4 +1,4 @@
-//! The registry room against real servers: Debian's `docker-registry`, and faulty ones of our own.
+//! The registry module against real servers: Debian's `docker-registry`, and faulty ones of our own.
 #![allow(unreachable_pub, reason = "modules of a test target")]
 #![allow(
     clippy::unwrap_used,

@@ -10,7 +10,7 @@ use pullgate::engine::LookUps;
 use pullgate::image::Platform;
 use pullgate::net::Reach;
 use pullgate::plan::Check;
-use pullgate::registry::Settings;
+use pullgate::registry::RegistrySettings;
 use pullgate::runtime::outcome::*;
 use pullgate::runtime::{Pool, Puller, Runtime};
 use std::fs;
@@ -38,8 +38,8 @@ fn any_port() -> SocketAddr {
 }
 
 /// Reaches no private address but by the tree; test names are at loopback all the same.
-fn by(tree: &tempfile::TempDir) -> Settings {
-    Settings {
+fn by(tree: &tempfile::TempDir) -> RegistrySettings {
+    RegistrySettings {
         reach: Reach::Listed(Vec::new()),
         hosts_dirs: vec![tree.path().to_owned()],
         resolve: [UPSTREAM, "mirror.test", "r.example"]
@@ -50,7 +50,7 @@ fn by(tree: &tempfile::TempDir) -> Settings {
 }
 
 fn with(tree: &tempfile::TempDir) -> LookUps {
-    room(by(tree)).0
+    look_ups(by(tree)).0
 }
 
 fn alice() -> Option<Credential> {
@@ -172,7 +172,7 @@ async fn nothing_is_certain_while_a_host_is_silent() {
     let failure = ask_by(&nobody.host(), &upstream.host()).await;
     assert_eq!(failure.evidence, Evidence::ConnectionFailed(ConnectionFault::Refused));
     // That the mirror may have it is our doubt; what containerd tells is the word of the registry, which came further.
-    let reported = failure.reported.expect("another failure is the reported one");
+    let reported = failure.reported_instead.expect("another failure is the reported one");
     assert_eq!(reported.host, upstream.host());
     assert!(matches!(reported.evidence, Evidence::TagUnknown { .. }), "{reported:?}");
     let failure = ask_by(&mirror.host(), &nobody.host()).await;
@@ -213,7 +213,7 @@ async fn a_plain_404_of_a_mirror_leaves_the_word_to_the_registry() {
     let doubled = format!("{}/v2/cache", mirror.host());
     let failure = ask_by(&doubled, &gone.host()).await.unwrap_err();
     assert_eq!(failure.host, gone.host());
-    assert_eq!(failure.doubled.as_deref(), Some(&*format!("http://{doubled}")));
+    assert_eq!(failure.doubled_v2_base.as_deref(), Some(&*format!("http://{doubled}")));
     // Of a plain 404 in the place of the registry itself, nothing follows.
     let other = plain().await;
     for first in [&mirror, &gone] {
@@ -296,7 +296,7 @@ async fn a_mirror_for_pulls_only_resolves_no_tag() {
         &format!("server = \"http://{}\"\ncapabilities = [\"pull\"]\n[host]\n", mirror.host()),
     );
     let failure = ask(&with(&dir), "r.example/team/app:1", None).await.unwrap_err();
-    assert_eq!(failure.evidence, Evidence::Rejected(Rejection::NoHost));
+    assert_eq!(failure.evidence, Evidence::NodeSettings(NodeSettingsFault::NoHost));
     assert!(mirror.lines().is_empty());
     ask(&with(&dir), &format!("r.example/team/app@{}", app.manifest.digest), None)
         .await
@@ -307,14 +307,14 @@ async fn a_mirror_for_pulls_only_resolves_no_tag() {
 async fn nodes_that_ask_only_each_other_ask_no_registry() {
     let app = image("amd64");
     let server = serving(&app).await;
-    let (registry, _) = room(settings());
+    let (registry, _) = look_ups(settings());
     let alone = Check {
         peers_only: [Pool::default()].into(),
         ..check(&format!("{}/team/app:1", server.host()), &[])
     };
     let outcome = registry.gather(std::slice::from_ref(&alone), soon()).await.remove(0);
     let failure = outcome.attempts[0].result.clone().unwrap_err();
-    assert_eq!(failure.evidence, Evidence::Rejected(Rejection::PeersOnly));
+    assert_eq!(failure.evidence, Evidence::NodeSettings(NodeSettingsFault::PeersOnly));
     assert!(server.lines().is_empty());
     // Another pool's nodes do, at the same time.
     let other = Check {
@@ -387,14 +387,14 @@ async fn an_authority_of_its_own() {
     fs::create_dir(&folder).unwrap();
     fs::write(folder.join("ca.crt"), &tls.ca).unwrap();
     let name = format!("{UPSTREAM}:{}/team/app:1", server.port());
-    let (registry, _) = room(Settings {
+    let (registry, _) = look_ups(RegistrySettings {
         reach: Reach::Listed(vec!["127.0.0.0/8".parse().unwrap()]),
         ..by(&docker)
     });
     ask(&registry, &name, None).await.unwrap();
     let failure = ask(&with(&docker), &name, None).await.unwrap_err();
     assert!(
-        matches!(failure.evidence, Evidence::Refused(Refusal::Address { .. })),
+        matches!(failure.evidence, Evidence::StoppedByGuard(GuardRule::Address { .. })),
         "{failure:?}"
     );
 }
@@ -430,7 +430,7 @@ async fn plain_http_where_the_tree_says_so() {
     let name = format!("{UPSTREAM}:{}", server.port());
     let reference = format!("{name}/team/app:1");
     let open = |dir: &tempfile::TempDir| {
-        room(Settings {
+        look_ups(RegistrySettings {
             reach: Reach::Listed(vec!["127.0.0.0/8".parse().unwrap()]),
             ..by(dir)
         })
@@ -518,7 +518,7 @@ async fn credentials_are_for_the_mirrors_of_their_registry() {
         .await
         .unwrap_err();
     // The registry itself is not reached from here: no more is known than that.
-    assert!(matches!(failure.evidence, Evidence::Refused(_)), "{failure:?}");
+    assert!(matches!(failure.evidence, Evidence::StoppedByGuard(_)), "{failure:?}");
     assert_silent(&failure, &["wrong-word"]);
     let dir = tree("r.example", &format!("server = \"http://{}\"\n[host]\n", mirror.host()));
     let failure = ask(&with(&dir), "r.example/team/app:1", Some(credential("alice", "wrong-word")))
@@ -558,15 +558,18 @@ async fn the_guard_stands_behind_a_mirror_too() {
                 mirror.host()
             );
             let dir = tree("r.example", &text);
-            let (registry, _) = room(Settings {
+            let (registry, _) = look_ups(RegistrySettings {
                 resolve: vec![("trap.test".to_owned(), any_port())],
                 ..by(&dir)
             });
             let failure = ask(&registry, "r.example/team/app:1", alice()).await.unwrap_err();
             let expected = match refused {
-                Some("never") => matches!(failure.evidence, Evidence::Refused(Refusal::NeverAdmitted { .. })),
-                Some(_) => matches!(failure.evidence, Evidence::Refused(Refusal::Address { .. })),
-                None => matches!(failure.evidence, Evidence::Refused(Refusal::Redirect | Refusal::Realm)),
+                Some("never") => matches!(failure.evidence, Evidence::StoppedByGuard(GuardRule::NeverAdmitted { .. })),
+                Some(_) => matches!(failure.evidence, Evidence::StoppedByGuard(GuardRule::Address { .. })),
+                None => matches!(
+                    failure.evidence,
+                    Evidence::StoppedByGuard(GuardRule::Redirect | GuardRule::Realm)
+                ),
             };
             assert!(expected, "{to} {status}: {failure:?}");
             assert!(mirror.seen().iter().all(|seen| seen.header("authorization").is_none()));
@@ -577,17 +580,17 @@ async fn the_guard_stands_behind_a_mirror_too() {
     let dir = tree("r.example", "server = \"http://169.254.169.254\"\n");
     let failure = ask(&with(&dir), "r.example/team/app:1", None).await.unwrap_err();
     assert!(
-        matches!(failure.evidence, Evidence::Refused(Refusal::NeverAdmitted { .. })),
+        matches!(failure.evidence, Evidence::StoppedByGuard(GuardRule::NeverAdmitted { .. })),
         "{failure:?}"
     );
     let dir = tree("r.example", "server = \"http://mirror.test\"\n");
-    let (registry, _) = room(Settings {
+    let (registry, _) = look_ups(RegistrySettings {
         resolve: vec![("mirror.test".to_owned(), "169.254.169.254:80".parse().unwrap())],
         ..by(&dir)
     });
     let failure = ask(&registry, "r.example/team/app:1", None).await.unwrap_err();
     assert!(
-        matches!(failure.evidence, Evidence::Refused(Refusal::NeverAdmitted { .. })),
+        matches!(failure.evidence, Evidence::StoppedByGuard(GuardRule::NeverAdmitted { .. })),
         "{failure:?}"
     );
 }
@@ -605,7 +608,7 @@ async fn headers_of_a_mirror_stay_with_it() {
         mirror.host()
     );
     let dir = tree("r.example", &text);
-    let (registry, _) = room(Settings {
+    let (registry, _) = look_ups(RegistrySettings {
         reach: Reach::Listed(vec!["127.0.0.0/8".parse().unwrap()]),
         resolve: vec![("cdn.test".to_owned(), any_port())],
         ..by(&dir)
@@ -625,7 +628,7 @@ async fn a_tree_that_older_runtimes_pass_over() {
     let text = format!("server = \"http://{}\"\n", server.host());
     let reference = format!("{}/team/app:1", itself.host());
     let dir = tree(&folder, &text);
-    let (registry, _) = room(Settings {
+    let (registry, _) = look_ups(RegistrySettings {
         hosts_dirs: vec![dir.path().to_owned()],
         ..settings()
     });
@@ -664,18 +667,18 @@ async fn a_tree_that_older_runtimes_pass_over() {
         &(plain.replace(':', "_") + "_"),
         &format!("server = \"http://{plain}\"\n"),
     );
-    let (open, _) = room(Settings {
+    let (open, _) = look_ups(RegistrySettings {
         reach: Reach::Everything,
         ..by(&dir)
     });
     let failure = ask(&open, &format!("{plain}/team/app:2"), None).await.unwrap_err();
     let known = Evidence::TagUnknown { repository_exists: true };
     assert_eq!(failure.evidence, known, "such a node fails by TLS");
-    let (strict, _) = room(by(&dir));
+    let (strict, _) = look_ups(by(&dir));
     let outcome = strict.gather(std::slice::from_ref(&check), soon()).await.remove(0);
     for (_, attempts) in &outcome.others {
         let failure = attempts[0].result.as_ref().unwrap_err();
-        assert!(matches!(failure.evidence, Evidence::Refused(_)), "{failure:?}");
+        assert!(matches!(failure.evidence, Evidence::StoppedByGuard(_)), "{failure:?}");
     }
     // With a table, all agree.
     write(dir.path(), &folder, &format!("{text}[host.\"http://{}\"]\n", server.host()));
@@ -695,7 +698,7 @@ async fn strangers_do_not_open_the_breaker_of_a_mirror() {
         "r.example",
         &format!("server = \"https://{mirror}\"\nskip_verify = true\n[host]\n"),
     );
-    let (registry, _) = room(Settings {
+    let (registry, _) = look_ups(RegistrySettings {
         reach: Reach::Everything,
         ..by(&dir)
     });
@@ -779,7 +782,7 @@ async fn k3s_has_no_default_endpoint_beside_mirrors() {
         ),
     ] {
         let dir = tree(&folder, &text);
-        let (registry, _) = room(Settings {
+        let (registry, _) = look_ups(RegistrySettings {
             hosts_dirs: vec![dir.path().to_owned()],
             ..settings()
         });

@@ -6,7 +6,7 @@ use crate::support::*;
 use pullgate::engine::LookUps;
 use pullgate::net::Reach;
 use pullgate::registry::Proxy;
-use pullgate::registry::Settings;
+use pullgate::registry::RegistrySettings;
 use pullgate::runtime::outcome::*;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -82,14 +82,14 @@ fn through(url: &str, exceptions: &[&str], tls: &Tls, resolve: &[(&str, &str)]) 
         .iter()
         .chain(resolve)
         .map(|(name, address)| ((*name).to_owned(), address.parse().unwrap()));
-    let settings = Settings {
+    let settings = RegistrySettings {
         reach: Reach::Listed(Vec::new()),
         proxy: Some(Proxy::new(url, exceptions).unwrap()),
         roots: vec![tls.ca.clone().into_bytes()],
         resolve: resolve.collect(),
         ..settings()
     };
-    room(settings).0
+    look_ups(settings).0
 }
 
 async fn upstream(tls: &Tls) -> Faulty {
@@ -174,14 +174,14 @@ async fn what_the_proxy_is_not_asked_for() {
         "metadata.platformequinix.com",
     ] {
         let failure = ask(&registry, &format!("{host}/team/app:1"), None).await.unwrap_err();
-        assert!(matches!(failure.evidence, Evidence::Refused(_)), "{host}: {failure:?}");
+        assert!(matches!(failure.evidence, Evidence::StoppedByGuard(_)), "{host}: {failure:?}");
     }
     assert!(proxy.seen().is_empty(), "{:?}", proxy.seen());
 
     // An exception is reached directly, by the rules of direct ways.
     let port = server.port();
     let direct = |reach: Reach| {
-        room(Settings {
+        look_ups(RegistrySettings {
             reach,
             proxy: Some(Proxy::new(&proxy.url(), &[".test"]).unwrap()),
             roots: vec![tls.ca.clone().into_bytes()],
@@ -194,7 +194,7 @@ async fn what_the_proxy_is_not_asked_for() {
     ask(&direct(Reach::Everything), &name, None).await.unwrap();
     let failure = ask(&direct(Reach::Listed(Vec::new())), &name, None).await.unwrap_err();
     assert!(
-        matches!(failure.evidence, Evidence::Refused(Refusal::Address { .. })),
+        matches!(failure.evidence, Evidence::StoppedByGuard(GuardRule::Address { .. })),
         "{failure:?}"
     );
     assert!(proxy.seen().is_empty());
@@ -213,7 +213,7 @@ async fn a_mirror_of_the_tree_goes_by_the_same_rules() {
         "server = \"https://mirror.corp\"\nca = \"ca.pem\"\n",
     )
     .unwrap();
-    let (registry, _) = room(Settings {
+    let (registry, _) = look_ups(RegistrySettings {
         reach: Reach::Listed(Vec::new()),
         proxy: Some(Proxy::new(&proxy.url(), &[""; 0]).unwrap()),
         hosts_dirs: vec![dir.path().to_owned()],

@@ -1,12 +1,12 @@
 //! Asking, and what to expect.
 
-use pullgate::credentials::{Credential, Hidden, Source};
+use pullgate::credentials::{Credential, CredentialSource, Hidden};
 use pullgate::engine::LookUps;
 use pullgate::image::Reference;
 use pullgate::net::Reach;
 use pullgate::plan::Check;
 use pullgate::plan::Offer;
-use pullgate::registry::Settings;
+use pullgate::registry::RegistrySettings;
 use pullgate::runtime::Depth;
 use pullgate::runtime::kubelet::Attempts;
 use pullgate::runtime::kubelet::Sent;
@@ -21,16 +21,16 @@ use tokio::time::Instant;
 pub const LOOK_UP: Duration = Duration::from_mins(1);
 
 /// Settings that reach loopback. Their patience is a busy machine's: tests of what takes too long bring a shorter one.
-pub fn settings() -> Settings {
-    Settings {
+pub fn settings() -> RegistrySettings {
+    RegistrySettings {
         reach: Reach::Listed(vec!["127.0.0.0/8".parse().unwrap()]),
         look_up_limit: LOOK_UP,
-        ..Settings::default()
+        ..RegistrySettings::default()
     }
 }
 
-/// A registry room of our own, with its metrics.
-pub fn room(settings: Settings) -> (LookUps, Metrics) {
+/// Look-ups of our own, with their metrics.
+pub fn look_ups(settings: RegistrySettings) -> (LookUps, Metrics) {
     let metrics = Metrics::new();
     (LookUps::new(settings, metrics.clone()).unwrap(), metrics)
 }
@@ -52,7 +52,7 @@ pub fn check(reference: &str, credentials: &[(&str, Credential)]) -> Check {
             .iter()
             .map(|(name, credential)| Offer {
                 credential: credential.clone(),
-                source: Some(Source::Secret((*name).to_owned())),
+                source: Some(CredentialSource::Secret((*name).to_owned())),
                 sent: Sent::default(),
             })
             .collect(),
@@ -81,13 +81,13 @@ pub async fn ask(registry: &LookUps, reference: &str, credential: Option<Credent
     outcome.attempts.pop().unwrap().result
 }
 
-/// Asks with a fresh room, and expects a failure.
+/// Asks with fresh look-ups, and expects a failure.
 pub async fn fails(reference: &str, credential: Option<Credential>) -> Failure {
-    let (registry, _) = room(settings());
+    let (registry, _) = look_ups(settings());
     ask(&registry, reference, credential).await.expect_err("a failure")
 }
 
-/// Asks anonymously with a fresh room, and expects this evidence.
+/// Asks anonymously with fresh look-ups, and expects this evidence.
 pub async fn expect(reference: &str, evidence: Evidence) -> Failure {
     let failure = fails(reference, None).await;
     assert_eq!(failure.evidence, evidence, "{failure:?}");

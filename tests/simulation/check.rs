@@ -8,7 +8,7 @@ use crate::script::Review;
 use crate::world::{Inside, Time};
 use pullgate::image::Reference;
 use pullgate::runtime::Depth;
-use pullgate::verdict::answer::Answer;
+use pullgate::verdict::review_result::ReviewResult;
 use pullgate::verdict::{Outlook, Verdict};
 use std::collections::HashMap;
 use std::fmt;
@@ -22,7 +22,7 @@ pub struct Said {
     pub namespace: usize,
     pub start: Time,
     pub end: Time,
-    pub answer: Arc<Answer>,
+    pub answer: Arc<ReviewResult>,
 }
 
 /// What was said about one image.

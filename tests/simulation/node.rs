@@ -7,7 +7,7 @@ use crate::registries::{CDN, Caller, Content, Reply, blob};
 use pullgate::ask::{Log, Nothing, Step, step};
 use pullgate::credentials::{Credential, Hidden};
 use pullgate::image::{Digest, Platform, Reference};
-use pullgate::runtime::answer::{Answer, AnsweredBy, At, Body, Fault, FaultKind, NotSent, Response, Withheld, Words};
+use pullgate::runtime::answer::{Answer, AnsweredBy, AskedAt, Body, ErrorText, Fault, FaultKind, NotSent, Response, Withheld};
 use pullgate::runtime::redirect::{self, Next};
 use pullgate::runtime::request::{Agent, Auth, Grant, Method, Origin, Request, TokenRequest, Want, Who};
 use pullgate::runtime::{Depth, End, NodeConfig, Pull, Runtime, challenge, content};
@@ -178,9 +178,9 @@ impl Outside<'_> {
             };
             match redirect::next(method, &url, reply.status, reply.one("location").map(str::as_bytes)) {
                 Next::Stay => return response(request, method, &origin, &url, &reply),
-                Next::Refuse(refusal, _) => {
+                Next::Withhold(refusal, _) => {
                     return Answer::NotSent(Arc::new(NotSent {
-                        at: at(method, &origin, url.path()),
+                        asked_at: at(method, &origin, url.path()),
                         why: Withheld::Guard(refusal),
                     }));
                 }
@@ -204,8 +204,8 @@ impl Outside<'_> {
     }
 }
 
-fn at(method: Method, origin: &Origin, path: &str) -> At {
-    At {
+fn at(method: Method, origin: &Origin, path: &str) -> AskedAt {
+    AskedAt {
         method,
         origin: origin.clone(),
         path: Arc::from(path),
@@ -214,7 +214,7 @@ fn at(method: Method, origin: &Origin, path: &str) -> At {
 
 fn fault(request: &Request, origin: &Origin, what: FaultKind) -> Answer {
     Answer::Fault(Arc::new(Fault {
-        at: at(request.method, origin, &request.path),
+        asked_at: at(request.method, origin, &request.path),
         what,
         detail: None,
     }))
@@ -232,7 +232,7 @@ fn response(request: &Request, method: Method, origin: &Origin, url: &Url, reply
     let body = match &request.want {
         _ if method == Method::Head => Body::Unread,
         Want::Token(_) if good => Body::Granted,
-        _ if !good => Body::Words(Words::default()),
+        _ if !good => Body::ErrorText(ErrorText::default()),
         Want::Manifest { by } => Body::Manifest {
             document: content::document(bytes).map(Arc::new),
             digest: digest_of(by.as_ref()),
@@ -243,11 +243,11 @@ fn response(request: &Request, method: Method, origin: &Origin, url: &Url, reply
             digest: digest_of(Some(by)),
             length,
         },
-        Want::Nothing | Want::Blob { .. } | Want::Tags { .. } | Want::Words | Want::Token(_) => Body::Unread,
+        Want::Nothing | Want::Blob { .. } | Want::Tags { .. } | Want::ErrorText | Want::Token(_) => Body::Unread,
     };
     let challenges = reply.headers.iter().filter(|(name, _)| *name == "www-authenticate");
     Answer::Response(Arc::new(Response {
-        at: at(method, origin, url.path()),
+        asked_at: at(method, origin, url.path()),
         status: reply.status,
         as_somebody: false,
         challenges: challenge::read(challenges.map(|(_, value)| value.as_bytes())),

@@ -8,15 +8,15 @@ use crate::world::{Time, World};
 use futures_util::future::join_all;
 use pullgate::ask::{Nothing, Recall, Source};
 use pullgate::cluster::Facts;
-use pullgate::engine::{Engine, LookUps, Question, Recalled, Recent, Subject, drive};
-use pullgate::gate::{About, Case, Fact, review};
+use pullgate::engine::{Engine, LookUps, Question, Recalled, Recent, ReviewKey, drive};
+use pullgate::gate::{Fact, ReviewInput, ReviewQuestion, review};
 use pullgate::net::Reach;
-use pullgate::plan::{Admission, Check, Settings};
+use pullgate::plan::{Admission, Check, PlanSettings};
 use pullgate::policy::{Policies, Requester};
 use pullgate::providers::Providers;
 use pullgate::registry;
 use pullgate::telemetry::Metrics;
-use pullgate::verdict::answer::Answer;
+use pullgate::verdict::review_result::ReviewResult;
 use pullgate::verdict::{Judgement, Outlook, Verdict};
 use pullgate::workload::{Workload, extract};
 use serde_json::{Value, json};
@@ -71,7 +71,7 @@ pub struct Report {
 }
 
 /// Read once a process, as in `serve`: with them comes the table of kinds.
-static SETTINGS: LazyLock<Settings> = LazyLock::new(|| Settings::bare(Admission::HasRun));
+static SETTINGS: LazyLock<PlanSettings> = LazyLock::new(|| PlanSettings::bare(Admission::HasRun));
 static REQUESTER: LazyLock<Requester> = LazyLock::new(Requester::default);
 
 /// How much longer than its deadline a review may take, in milliseconds (`engine/live.rs`, `GRACE`), and a moment.
@@ -160,20 +160,20 @@ pub fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 impl Simulation {
     fn process(&self, replica: usize) -> Arc<Process> {
         let network: Arc<dyn registry::Network> = Arc::<World>::clone(&self.world);
-        let settings = registry::Settings {
+        let settings = registry::RegistrySettings {
             reach: Reach::Everything,
             cache_bytes: match self.options.lie {
                 Some(Lie::Hoards) => self.script.cache_bytes * 100,
                 _ => self.script.cache_bytes,
             },
             network: Some(network),
-            ..registry::Settings::default()
+            ..registry::RegistrySettings::default()
         };
         let metrics = Metrics::new();
         Arc::new(Process {
             engine: Arc::new(Engine {
                 registry: LookUps::new(settings, metrics.clone()).unwrap(),
-                settings: Settings {
+                settings: PlanSettings {
                     depth: self.script.depth,
                     ..SETTINGS.clone()
                 },
@@ -308,7 +308,7 @@ impl Simulation {
         lets_in
     }
 
-    async fn lie(&self, lie: Lie, review: &Review, answer: &mut Answer) {
+    async fn lie(&self, lie: Lie, review: &Review, answer: &mut ReviewResult) {
         match lie {
             Lie::Dawdles => tokio::time::sleep(Duration::from_millis(review.deadline + 300)).await,
             Lie::Denies => answer.images.iter_mut().for_each(|judged| {
@@ -335,10 +335,10 @@ impl Simulation {
     }
 
     /// As `serve` answers (`Gate::judge_and_keep`).
-    async fn answer(&self, applied: &Applied, process: &Process) -> Arc<Answer> {
+    async fn answer(&self, applied: &Applied, process: &Process) -> Arc<ReviewResult> {
         let deadline = Instant::now() + Duration::from_millis(applied.review.deadline);
         let facts = self.shown(&applied.review, process.lag);
-        let question = Question::of(applied.subject, &facts, &process.engine, &self.policies);
+        let question = Question::of(applied.key, &facts, &process.engine, &self.policies);
         if let Some(answer) = process.recent.get(&question) {
             return answer;
         }
@@ -352,7 +352,7 @@ impl Simulation {
             recalled: Mutex::default(),
             waited: AtomicBool::new(false),
         };
-        let case = Case {
+        let input = ReviewInput {
             workload: &applied.workload,
             requester: &REQUESTER,
             settings: &process.engine.settings,
@@ -360,7 +360,7 @@ impl Simulation {
             now: jiff::Timestamp::UNIX_EPOCH,
         };
         let until = deadline + Duration::from_millis(250);
-        let answer = Arc::new(drive(&sources, until, |ask| review(&case, ask)).await.0);
+        let answer = Arc::new(drive(&sources, until, |ask| review(&input, ask)).await.0);
         if !sources.waited.into_inner() {
             process.recent.keep(question, &answer);
         }
@@ -403,7 +403,7 @@ pub struct Applied {
     /// When.
     pub at: Time,
     workload: Workload,
-    subject: Subject,
+    key: ReviewKey,
     /// What was held against nodes already.
     pub held: Mutex<Held>,
 }
@@ -413,7 +413,7 @@ impl Applied {
         let namespace = crate::cluster::NAMESPACES[review.namespace];
         let workload = extract(&object(&review), None, namespace, &SETTINGS.kinds).unwrap();
         Self {
-            subject: Subject::of(&workload, &REQUESTER).unwrap(),
+            key: ReviewKey::of(&workload, &REQUESTER).unwrap(),
             workload,
             review,
             at,
@@ -450,12 +450,12 @@ struct Sources<'a> {
     begun: Instant,
     deadline: Instant,
     facts: Mutex<Arc<Facts>>,
-    recalled: Mutex<HashMap<About, Recalled>>,
+    recalled: Mutex<HashMap<ReviewQuestion, Recalled>>,
     waited: AtomicBool,
 }
 
 impl Sources<'_> {
-    async fn pulls(&self, about: &About, checks: &[Check], until: Instant) -> Fact {
+    async fn pulls(&self, about: &ReviewQuestion, checks: &[Check], until: Instant) -> Fact {
         let namespace = Arc::from(crate::cluster::NAMESPACES[self.review.namespace]);
         if self.simulation.options.lie == Some(Lie::Insists) {
             for _ in 0..400 {
@@ -471,12 +471,12 @@ impl Sources<'_> {
     }
 }
 
-impl Recall<About> for Sources<'_> {
-    fn recall(&self, about: &About) -> Option<Fact> {
+impl Recall<ReviewQuestion> for Sources<'_> {
+    fn recall(&self, about: &ReviewQuestion) -> Option<Fact> {
         match about {
-            About::Facts => Some(Fact::Facts(Arc::clone(&locked(&self.facts)))),
-            About::NodeCredentials(_) => Some(Fact::NodeCredentials(Arc::new([]))),
-            About::Pulls(checks) | About::Elsewhere(checks) => {
+            ReviewQuestion::Facts => Some(Fact::Facts(Arc::clone(&locked(&self.facts)))),
+            ReviewQuestion::NodeCredentials(_) => Some(Fact::NodeCredentials(Arc::new([]))),
+            ReviewQuestion::Pulls(checks) | ReviewQuestion::Elsewhere(checks) => {
                 let recalled = self.process.engine.registry.recall(checks);
                 let all = recalled.all().map(Fact::Pulls);
                 if all.is_none() {
@@ -484,32 +484,34 @@ impl Recall<About> for Sources<'_> {
                 }
                 all
             }
-            About::Again(_) | About::Confirm(_) | About::Owner(_) => Recall::<About>::recall(&Nothing, about),
+            ReviewQuestion::Again(_) | ReviewQuestion::Confirm(_) | ReviewQuestion::Owner(_) => {
+                Recall::<ReviewQuestion>::recall(&Nothing, about)
+            }
         }
     }
 }
 
-impl Source<About> for Sources<'_> {
-    async fn fetch(&self, about: About) -> (About, Fact) {
+impl Source<ReviewQuestion> for Sources<'_> {
+    async fn fetch(&self, about: ReviewQuestion) -> (ReviewQuestion, Fact) {
         self.waited.store(true, Ordering::Relaxed);
         let fact = match &about {
-            About::Again(objects) => {
+            ReviewQuestion::Again(objects) => {
                 let now = Arc::clone(self.simulation.world.inside().cluster());
                 let mut facts = locked(&self.facts);
                 *facts = Arc::new(now.reread(&facts, self.review.namespace, objects));
                 Fact::Facts(Arc::clone(&facts))
             }
-            About::Pulls(checks) => self.pulls(&about, checks, self.deadline).await,
-            About::Confirm(checks) => {
+            ReviewQuestion::Pulls(checks) => self.pulls(&about, checks, self.deadline).await,
+            ReviewQuestion::Confirm(checks) => {
                 let namespace = Arc::from(crate::cluster::NAMESPACES[self.review.namespace]);
                 let confirmed = self.process.engine.registry.confirm(checks, self.begun, self.deadline);
                 Fact::Pulls(registry::on_behalf_of(namespace, confirmed).await.into())
             }
-            About::Elsewhere(checks) => {
+            ReviewQuestion::Elsewhere(checks) => {
                 let until = self.deadline.min(Instant::now() + Duration::from_millis(1500));
                 self.pulls(&about, checks, until).await
             }
-            About::Facts | About::Owner(_) | About::NodeCredentials(_) => Fact::Late,
+            ReviewQuestion::Facts | ReviewQuestion::Owner(_) | ReviewQuestion::NodeCredentials(_) => Fact::Late,
         };
         (about, fact)
     }

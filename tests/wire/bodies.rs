@@ -108,13 +108,13 @@ async fn refusals_have_words() {
     })
     .await;
     let wire = wire();
-    let words = response(&wire, &get(&server, "/v2/a/manifests/1")).await.words();
+    let words = response(&wire, &get(&server, "/v2/a/manifests/1")).await.error_text();
     assert_eq!(words.code.as_deref(), Some("NAME_UNKNOWN"));
     assert_eq!(words.detail.as_deref(), Some("repository name not known"));
     assert!(
         response(&wire, &get(&server, "/long"))
             .await
-            .words()
+            .error_text()
             .detail
             .unwrap()
             .chars()
@@ -122,13 +122,16 @@ async fn refusals_have_words() {
             <= 200
     );
     let cut = response(&wire, &get(&server, "/cut")).await;
-    assert_eq!((cut.status, cut.words().code), (403, None), "the status says enough");
+    assert_eq!((cut.status, cut.error_text().code), (403, None), "the status says enough");
     let packed = response(&wire, &get(&server, "/packed")).await;
     assert_eq!((packed.status, &packed.body, packed.encoded), (403, &Body::Unread, true));
     let head = response(&wire, &head(&server, "/v2/a/manifests/1")).await;
     assert_eq!((head.status, &head.body), (404, &Body::Unread));
-    let words = request(Method::Get, &at(&server), "/v2/b/manifests/1", Want::Words);
-    assert_eq!(response(&wire, &words).await.words().code.as_deref(), Some("NAME_UNKNOWN"));
+    let words = request(Method::Get, &at(&server), "/v2/b/manifests/1", Want::ErrorText);
+    assert_eq!(
+        response(&wire, &words).await.error_text().code.as_deref(),
+        Some("NAME_UNKNOWN")
+    );
 }
 
 #[tokio::test]
@@ -170,7 +173,7 @@ async fn the_closest_tags() {
         panic!("{answer:?}")
     };
     assert_eq!((tags.any, tags.closest.first().map(String::as_str)), (true, Some("v1.1")));
-    assert_eq!(&*answer.at.path, "/v2/a/tags/list");
+    assert_eq!(&*answer.asked_at.path, "/v2/a/tags/list");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use crate::faulty::{Faulty, Reply};
 use crate::support::*;
 use pullgate::net::Reach;
-use pullgate::registry::Settings;
+use pullgate::registry::RegistrySettings;
 use pullgate::runtime::request::*;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -32,7 +32,7 @@ async fn a_dead_family_keeps_nobody_from_the_other() {
     let (v6, v4) = (SocketAddr::from((Ipv6Addr::LOCALHOST, server.port())), server.address);
     for addresses in [[v6, v4], [v4, v6]] {
         let name = "dual.test".to_owned();
-        let wire = wire_with(Settings {
+        let wire = wire_with(RegistrySettings {
             reach: Reach::Listed(vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]),
             resolve: addresses.map(|address| (name.clone(), address)).to_vec(),
             ..settings()

@@ -60,7 +60,7 @@ async fn a_silent_host_is_asked_once_by_each() {
     assert_eq!(sent, 2, "it might have been a connection that was kept too long");
     assert_eq!(fails(&wire, &again(&first)).await, INTERRUPTED);
     let other = fault(&wire, &get(&server, "/v2/a/manifests/2")).await;
-    assert_eq!((other.what, &*other.at.path), (INTERRUPTED, "/v2/a/manifests/2"));
+    assert_eq!((other.what, &*other.asked_at.path), (INTERRUPTED, "/v2/a/manifests/2"));
     assert_eq!(server.lines().len(), sent);
     later(Duration::from_secs(5)).await;
     assert_eq!(fails(&wire, &first).await, INTERRUPTED);
@@ -105,7 +105,7 @@ async fn a_post_is_not_repeated() {
 #[tokio::test]
 async fn patience_ends() {
     let server = Faulty::start(|_| Reply::new(200).manner(Manner::Silence)).await;
-    let wire = wire_with(pullgate::registry::Settings {
+    let wire = wire_with(pullgate::registry::RegistrySettings {
         look_up_limit: Duration::from_millis(200),
         ..settings()
     });
@@ -180,7 +180,7 @@ async fn paths_that_hang_leave_the_others_of_their_host() {
         }
     })
     .await;
-    let wire = wire_with(pullgate::registry::Settings {
+    let wire = wire_with(pullgate::registry::RegistrySettings {
         look_up_limit: Duration::from_secs(4),
         ..settings()
     });

@@ -38,7 +38,7 @@ async fn a_proof_comes_before_shared_content() {
     let by_alice = asked_by(alice, &asked);
     assert!(wire.recall(&by_alice).is_none());
     let answer = response(&wire, &by_alice).await;
-    assert_eq!((answer.at.method, answer.status), (Method::Get, 200));
+    assert_eq!((answer.asked_at.method, answer.status), (Method::Get, 200));
     assert!(matches!(&answer.body, Body::Manifest { document: Ok(_), .. }));
     assert_eq!(server.lines(), [format!("HEAD {path}")], "the proof");
     assert!(wire.recall(&by_alice).is_some());
@@ -94,7 +94,10 @@ async fn layers_are_asked_for_by_head() {
     .await;
     let lines = |methods: &[&str]| methods.iter().map(|method| format!("{method} {path}")).collect::<Vec<_>>();
     let first = response(&wire(), &layer(&server, &path, 7)).await;
-    assert_eq!((first.status, first.at.method, first.length), (200, Method::Get, Some(7)));
+    assert_eq!(
+        (first.status, first.asked_at.method, first.length),
+        (200, Method::Get, Some(7))
+    );
     assert_eq!(server.lines(), lines(&["HEAD"]));
     server.forget();
     // Only GET proves another size.

@@ -3,9 +3,9 @@
 use crate::faulty::{Faulty, Reply, Tls, Validity};
 use crate::support::*;
 use pullgate::net::Reach;
-use pullgate::registry::Settings;
+use pullgate::registry::RegistrySettings;
 use pullgate::runtime::answer::{Body, FaultKind};
-use pullgate::runtime::outcome::Refusal;
+use pullgate::runtime::outcome::GuardRule;
 use pullgate::runtime::request::*;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ async fn a_credential_goes_to_its_origin_and_nowhere_else() {
         _ => Reply::new(302).header("Location", &location),
     })
     .await;
-    let wire = wire_with(Settings {
+    let wire = wire_with(RegistrySettings {
         resolve: vec![("cdn.test".to_owned(), any_port())],
         roots: vec![tls.ca.clone().into_bytes()],
         ..settings()
@@ -40,8 +40,8 @@ async fn a_credential_goes_to_its_origin_and_nowhere_else() {
     let asked = with(Auth::Basic(who), &asked_by(who, &get(&server, "/v2/a/manifests/1")));
     let answer = response(&wire, &asked).await;
     assert_eq!(answer.status, 200);
-    assert_eq!(answer.at.origin, origin(&format!("https://cdn.test:{}", cdn.port())));
-    assert_eq!(&*answer.at.path, "/x", "no part of a signed query is kept");
+    assert_eq!(answer.asked_at.origin, origin(&format!("https://cdn.test:{}", cdn.port())));
+    assert_eq!(&*answer.asked_at.path, "/x", "no part of a signed query is kept");
     let sent = |server: &Faulty| {
         let seen = server.seen();
         seen.iter()
@@ -62,7 +62,7 @@ async fn a_tenth_redirect_is_not_followed() {
 }
 
 #[tokio::test]
-async fn redirects_that_are_refused() {
+async fn redirects_that_are_not_followed() {
     let other = Faulty::start(|_| Reply::new(200)).await;
     for location in [
         format!("http://{}/v2/a/manifests/1", other.host()),
@@ -71,7 +71,11 @@ async fn redirects_that_are_refused() {
         "file:///etc/passwd".to_owned(),
     ] {
         let server = redirects(307, &location).await;
-        assert_eq!(refused(&wire(), &head(&server, "/x")).await, Refusal::Redirect, "{location}");
+        assert_eq!(
+            withheld(&wire(), &head(&server, "/x")).await,
+            GuardRule::Redirect,
+            "{location}"
+        );
         assert_eq!(server.lines().len(), 1);
     }
     assert!(other.seen().is_empty());
@@ -81,17 +85,17 @@ async fn redirects_that_are_refused() {
 async fn every_hop_is_guarded() {
     let server = redirects(307, "https://169.254.169.254/latest/meta-data?token=abc").await;
     let not_sent = not_sent(&wire(), &head(&server, "/x")).await;
-    assert_eq!(not_sent.at.origin, origin("https://169.254.169.254"));
+    assert_eq!(not_sent.asked_at.origin, origin("https://169.254.169.254"));
     assert!(!format!("{not_sent:?}").contains("token=abc"));
     let server = redirects(307, "https://10.0.0.1/x").await;
     let range = "10.0.0.0/8".to_owned();
-    assert_eq!(refused(&wire(), &head(&server, "/x")).await, Refusal::Address { range });
+    assert_eq!(withheld(&wire(), &head(&server, "/x")).await, GuardRule::Address { range });
 }
 
 #[tokio::test]
 async fn addresses_that_the_settings_do_not_admit() {
     let server = Faulty::start(|_| Reply::new(200)).await;
-    let wire = wire_with(Settings {
+    let wire = wire_with(RegistrySettings {
         reach: Reach::Listed(Vec::new()),
         resolve: vec![
             ("registry.test".to_owned(), any_port()),
@@ -104,8 +108,8 @@ async fn addresses_that_the_settings_do_not_admit() {
         request(Method::Head, &origin, "/v2/a/manifests/1", Want::Nothing)
     };
     for host in ["127.0.0.1", "registry.test", "localhost", "2130706433"] {
-        let refusal = refused(&wire, &at(host)).await;
-        assert!(matches!(refusal, Refusal::Address { .. }), "{host}: {refusal:?}");
+        let rule = withheld(&wire, &at(host)).await;
+        assert!(matches!(rule, GuardRule::Address { .. }), "{host}: {rule:?}");
     }
     for host in [
         "169.254.169.254",
@@ -114,8 +118,8 @@ async fn addresses_that_the_settings_do_not_admit() {
         "[::ffff:a9fe:a9fe]",
         "0.0.0.0",
     ] {
-        let refusal = refused(&wire, &at(host)).await;
-        assert!(matches!(refusal, Refusal::NeverAdmitted { .. }), "{host}: {refusal:?}");
+        let rule = withheld(&wire, &at(host)).await;
+        assert!(matches!(rule, GuardRule::NeverAdmitted { .. }), "{host}: {rule:?}");
     }
     // A token server is no exception.
     let token = Arc::new(TokenRequest {
@@ -127,8 +131,8 @@ async fn addresses_that_the_settings_do_not_admit() {
         by: Grant::Anonymous,
     });
     let realm = origin("https://169.254.169.254");
-    let refusal = refused(&wire, &request(Method::Get, &realm, "/token", Want::Token(token))).await;
-    assert!(matches!(refusal, Refusal::NeverAdmitted { .. }), "{refusal:?}");
+    let rule = withheld(&wire, &request(Method::Get, &realm, "/token", Want::Token(token))).await;
+    assert!(matches!(rule, GuardRule::NeverAdmitted { .. }), "{rule:?}");
     assert!(server.seen().is_empty());
 }
 
@@ -138,14 +142,14 @@ async fn https_does_not_become_http() {
     let plain = Faulty::start(|_| Reply::new(200)).await;
     let location = format!("http://registry.test:{}/x", plain.port());
     let server = Faulty::start_tls(&tls, move |_| Reply::new(302).header("Location", &location)).await;
-    let wire = wire_with(Settings {
+    let wire = wire_with(RegistrySettings {
         resolve: vec![("registry.test".to_owned(), any_port())],
         roots: vec![tls.ca.clone().into_bytes()],
         ..settings()
     });
     let origin = origin(&format!("https://registry.test:{}", server.port()));
     let asked = request(Method::Head, &origin, "/x", Want::Nothing);
-    assert_eq!(refused(&wire, &asked).await, Refusal::Redirect);
+    assert_eq!(withheld(&wire, &asked).await, GuardRule::Redirect);
     assert!(plain.seen().is_empty());
 }
 
@@ -170,7 +174,7 @@ async fn a_form_is_sent_once() {
     let wire = wire();
     let who = wire.knows(&credential("alice", "secret-password"));
     let answer = response(&wire, &token(&server, who)).await;
-    assert_eq!((answer.at.method, &answer.body), (Method::Get, &Body::Granted));
+    assert_eq!((answer.asked_at.method, &answer.body), (Method::Get, &Body::Granted));
     assert_eq!(server.lines(), ["POST /token", "GET /other"]);
     let [posted, got] = &server.seen()[..] else { panic!("two") };
     assert_eq!(
@@ -181,7 +185,7 @@ async fn a_form_is_sent_once() {
     assert!(got.body.is_empty());
 
     let elsewhere = redirects(307, "https://10.0.0.1/token").await;
-    assert_eq!(refused(&wire, &token(&elsewhere, who)).await, Refusal::Redirect);
+    assert_eq!(withheld(&wire, &token(&elsewhere, who)).await, GuardRule::Redirect);
 }
 
 #[tokio::test]
@@ -192,7 +196,7 @@ async fn a_request_introduces_itself_as_the_runtime_or_as_the_settings_say() {
         ..head(&server, "/v2/a/manifests/1")
     };
     response(&wire(), &by_crio).await;
-    let named = wire_with(pullgate::registry::Settings {
+    let named = wire_with(pullgate::registry::RegistrySettings {
         user_agent: Some(http::HeaderValue::from_static("gate/1")),
         ..settings()
     });

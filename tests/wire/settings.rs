@@ -4,10 +4,10 @@ use crate::faulty::{Faulty, Reply, Tls, Validity};
 use crate::support::*;
 use pullgate::image::Reference;
 use pullgate::net::Reach;
-use pullgate::registry::{Settings, Wire};
+use pullgate::registry::{RegistrySettings, Wire};
 use pullgate::runtime::answer::{FaultKind, Withheld};
 use pullgate::runtime::containerd::hosts::{Host, Schemes};
-use pullgate::runtime::outcome::{Refusal, TlsFault};
+use pullgate::runtime::outcome::{GuardRule, TlsFault};
 use pullgate::runtime::request::*;
 use pullgate::runtime::{NodeConfig, Pool};
 use std::fs;
@@ -17,7 +17,7 @@ async fn host(text: &str, reach: Reach) -> (Wire, Host) {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("r.test")).unwrap();
     fs::write(dir.path().join("r.test/hosts.toml"), text).unwrap();
-    let wire = wire_with(Settings {
+    let wire = wire_with(RegistrySettings {
         reach,
         hosts_dirs: vec![dir.path().to_owned()],
         ..settings()
@@ -37,7 +37,7 @@ fn asks(host: &Host, path: &str) -> Request {
         Schemes::Https | Schemes::HttpsThenHttp => &server.https,
     };
     Request {
-        trust: host.trust,
+        host_settings: host.settings,
         ..request(Method::Head, origin, path, Want::Nothing)
     }
 }
@@ -57,14 +57,14 @@ async fn a_host_that_is_named_may_be_private_and_has_its_headers_to_itself() {
     assert_eq!(response(&wire, &asked).await.status, 200);
     assert_eq!(server.seen()[0].header("x-key"), Some("hunter2"));
     let stranger = Request {
-        trust: TrustId::default(),
+        host_settings: HostSettingsId::default(),
         ..asked.clone()
     };
-    assert!(matches!(refused(&wire, &stranger).await, Refusal::Address { .. }));
+    assert!(matches!(withheld(&wire, &stranger).await, GuardRule::Address { .. }));
     // Where it redirects to is not named.
     assert!(matches!(
-        refused(&wire, &asks(&host, "/elsewhere")).await,
-        Refusal::Address { .. }
+        withheld(&wire, &asks(&host, "/elsewhere")).await,
+        GuardRule::Address { .. }
     ));
     assert!(other.seen().is_empty());
     assert!(!format!("{host:?} {asked:?}").contains("hunter2"));
@@ -83,7 +83,7 @@ async fn tls_by_the_settings_of_the_host() {
     assert_eq!(response(&wire, &asks(&lenient, "/1")).await.status, 200);
     // The registry itself on loopback is not verified, as containerd does.
     let itself = Request {
-        trust: TrustId::default(),
+        host_settings: HostSettingsId::default(),
         ..named
     };
     assert_eq!(response(&wire, &itself).await.status, 200);
@@ -93,7 +93,7 @@ async fn tls_by_the_settings_of_the_host() {
 async fn settings_that_nobody_knows_are_not_guessed() {
     let server = Faulty::start(|_| Reply::new(200)).await;
     let asked = Request {
-        trust: TrustId([7; 16]),
+        host_settings: HostSettingsId([7; 16]),
         ..head(&server, "/v2/a/manifests/1")
     };
     assert!(matches!(not_sent(&wire(), &asked).await.why, Withheld::Unusable(_)));

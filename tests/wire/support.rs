@@ -5,9 +5,9 @@ use pullgate::ask::Source as _;
 use pullgate::credentials::{Credential, Hidden};
 use pullgate::image::Digest;
 use pullgate::net::Reach;
-use pullgate::registry::{Settings, Wire};
+use pullgate::registry::{RegistrySettings, Wire};
 use pullgate::runtime::answer::{Answer, Fault, FaultKind, NotSent, Response, Withheld};
-use pullgate::runtime::outcome::Refusal;
+use pullgate::runtime::outcome::GuardRule;
 use pullgate::runtime::request::*;
 use pullgate::telemetry::Metrics;
 use std::sync::Arc;
@@ -16,11 +16,11 @@ use std::time::Duration;
 pub const ANY: &str = "*/*";
 
 /// Settings that reach loopback. Their patience is a busy machine's.
-pub fn settings() -> Settings {
-    Settings {
+pub fn settings() -> RegistrySettings {
+    RegistrySettings {
         reach: Reach::Listed(vec!["127.0.0.0/8".parse().unwrap()]),
         look_up_limit: Duration::from_mins(1),
-        ..Settings::default()
+        ..RegistrySettings::default()
     }
 }
 
@@ -28,8 +28,8 @@ pub fn wire() -> Wire {
     wire_with(settings())
 }
 
-pub fn wire_with(settings: Settings) -> Wire {
-    pullgate::registry::set_apart();
+pub fn wire_with(settings: RegistrySettings) -> Wire {
+    pullgate::registry::start_io_threads();
     Wire::new(settings, Metrics::new()).unwrap()
 }
 
@@ -61,9 +61,9 @@ pub fn request(method: Method, origin: &Origin, path: &str, want: Want) -> Reque
         accept: Arc::from(ANY),
         auth: Vec::new(),
         want,
-        trust: TrustId::default(),
+        host_settings: HostSettingsId::default(),
         agent: Agent::default(),
-        attempt: Attempt::default(),
+        retry: Retry::default(),
     }
 }
 
@@ -109,7 +109,7 @@ pub fn with(auth: Auth, request: &Request) -> Request {
 
 pub fn again(request: &Request) -> Request {
     Request {
-        attempt: Attempt {
+        retry: Retry {
             nth: 1,
             after: Duration::ZERO,
         },
@@ -153,10 +153,10 @@ pub async fn not_sent(wire: &Wire, request: &Request) -> Arc<NotSent> {
     }
 }
 
-pub async fn refused(wire: &Wire, request: &Request) -> Refusal {
+pub async fn withheld(wire: &Wire, request: &Request) -> GuardRule {
     match &not_sent(wire, request).await.why {
-        Withheld::Guard(refusal) => refusal.clone(),
-        other => panic!("a refusal: {other:?}"),
+        Withheld::Guard(rule) => rule.clone(),
+        other => panic!("by a rule of the guard: {other:?}"),
     }
 }
 

@@ -1,11 +1,11 @@
-//! Chooses what to judge in the manifests, and collects the answers for the report.
+//! Chooses what to judge in the manifests, and collects the results for the report.
 
 use super::accept;
 use crate::image::escape;
-use crate::manifests::{Manifests, Note, Subject};
-use crate::report::{self, Entry, Report, Skipped, Source};
-use crate::verdict::answer::{Answer, Exemption, Judged, Look, Remark};
+use crate::manifests::{ManifestObject, Manifests, Note};
+use crate::report::{self, Entry, Report, Skipped, SourceDocument};
 use crate::verdict::cause::Property;
+use crate::verdict::review_result::{Exemption, Handling, Judged, Remark, ReviewResult};
 use crate::verdict::{Outlook, Verdict};
 use crate::workload::ObjectId;
 use std::collections::{BTreeSet, HashSet};
@@ -28,7 +28,7 @@ pub(super) fn keep_changed(manifests: &mut Manifests, changed: &BTreeSet<PathBuf
 }
 
 /// An object is judged through its owner only if the owner is in the input: in a dump of Pods alone, the Pods are judged.
-pub(in crate::cli) fn drop_absent_controllers(subjects: &mut [Subject]) {
+pub(in crate::cli) fn drop_absent_controllers(subjects: &mut [ManifestObject]) {
     let key = |object: &ObjectId| (object.kind.clone(), object.namespace.clone(), object.name.clone());
     let here: HashSet<_> = subjects.iter().map(|subject| key(&subject.workload.object)).collect();
     for subject in subjects {
@@ -58,17 +58,17 @@ pub(super) fn noted(note: &Note) -> report::Note {
     }
 }
 
-/// Adds the answer for an object, or for an image by itself. Comments beside images count if they hold on the day `today`. Returns remarks on
+/// Adds the result for an object, or for an image by itself. Comments beside images count if they hold on the day `today`. Returns remarks on
 /// comments that have expired.
-pub(super) fn add(report: &mut Report, subject: Option<&Subject>, answer: Answer, today: Option<&str>) -> Vec<String> {
+pub(super) fn add(report: &mut Report, subject: Option<&ManifestObject>, result: ReviewResult, today: Option<&str>) -> Vec<String> {
     let mut remarks = Vec::new();
-    let Answer { images, exempt, .. } = answer;
+    let ReviewResult { images, exempt, .. } = result;
     for judged in images {
         let path = judged.image.path.as_str().to_owned();
         let why = why_skipped(&judged, exempt.as_ref(), subject);
         let place = subject.map(|subject| (subject, subject.place_of(&path)));
         let mut entry = Entry {
-            source: place.map(|(subject, (file, ..))| Source {
+            source: place.map(|(subject, (file, ..))| SourceDocument {
                 file: file.to_owned(),
                 document: subject.source.document,
             }),
@@ -94,8 +94,11 @@ pub(super) fn add(report: &mut Report, subject: Option<&Subject>, answer: Answer
 }
 
 /// Why an image was not judged; `None` if it was.
-fn why_skipped(judged: &Judged, exempt: Option<&Exemption>, subject: Option<&Subject>) -> Option<String> {
-    if judged.look != Look::PassedOver || judged.judgement.verdict != Verdict::Allow || judged.judgement.ruled().next().is_some() {
+fn why_skipped(judged: &Judged, exempt: Option<&Exemption>, subject: Option<&ManifestObject>) -> Option<String> {
+    if judged.handling != Handling::Skipped
+        || judged.judgement.verdict != Verdict::Allow
+        || judged.judgement.ruled().next().is_some()
+    {
         return None;
     }
     Some(match (exempt, &judged.remark) {

@@ -7,7 +7,7 @@ use crate::engine::Gate;
 use crate::policy::Requester;
 use crate::report::Entry;
 use crate::verdict::Verdict;
-use crate::verdict::answer::Answer;
+use crate::verdict::review_result::ReviewResult;
 use crate::workload::{Kinds, OwnerKind, OwnerReference, Workload, extract};
 use futures_util::{StreamExt as _, stream};
 use serde_json::Value;
@@ -28,7 +28,7 @@ pub(in crate::cli) struct Found {
 
 /// An object of the cluster.
 #[derive(Debug)]
-struct Subject {
+struct LiveObject {
     workload: Workload,
     owner: Owner,
 }
@@ -62,13 +62,13 @@ pub(in crate::cli) async fn judge(gate: &Gate, mut inventory: Inventory, policie
             subjects
                 .map(|subject| async {
                     let deadline = Instant::now() + time_limit;
-                    let answer = gate.judge(&subject.workload, &maker(&subject.workload), deadline).await;
-                    (subject, answer)
+                    let result = gate.judge(&subject.workload, &maker(&subject.workload), deadline).await;
+                    (subject, result)
                 })
                 .buffered(AT_ONCE)
         );
-        while let Some((subject, answer)) = judged.next().await {
-            report.add(subject, answer);
+        while let Some((subject, result)) = judged.next().await {
+            report.add(subject, result);
         }
     }
     report.found.problems = inventory.problems().to_vec();
@@ -84,7 +84,7 @@ pub(in crate::cli) fn maker(workload: &Workload) -> Requester {
     }
 }
 
-fn subject(object: &Value, kinds: &Kinds) -> Option<Subject> {
+fn subject(object: &Value, kinds: &Kinds) -> Option<LiveObject> {
     if has_ended(object) {
         return None;
     }
@@ -94,7 +94,7 @@ fn subject(object: &Value, kinds: &Kinds) -> Option<Subject> {
         Some((api_version, kind)) if kinds.judged_for_sure(api_version, kind) => Owner::Judged,
         Some(_) | None => Owner::None,
     };
-    Some(Subject { workload, owner })
+    Some(LiveObject { workload, owner })
 }
 
 /// Whether it has finished, or is an old revision kept for rollbacks: it does not pull any more, and its image may have been deleted on purpose.
@@ -128,12 +128,12 @@ struct Report {
 }
 
 impl Report {
-    fn add(&mut self, subject: Subject, answer: Answer) {
-        let Subject { workload, owner } = subject;
-        if answer.exempt.is_some() && owner == Owner::None {
+    fn add(&mut self, subject: LiveObject, result: ReviewResult) {
+        let LiveObject { workload, owner } = subject;
+        if result.exempt.is_some() && owner == Owner::None {
             self.found.exempt += 1;
         }
-        for judged in answer.images {
+        for judged in result.images {
             let verdict = judged.judgement.verdict;
             let key = (workload.object.namespace.clone(), judged.image.image.clone());
             let known = self.said.get(&key).copied();

@@ -4,8 +4,8 @@ use super::progress::Progress;
 use crate::cli::inputs::AT_ONCE;
 use crate::engine::Gate;
 use crate::policy::Requester;
-use crate::verdict::answer::Answer;
 use crate::verdict::cause::Property;
+use crate::verdict::review_result::ReviewResult;
 use crate::verdict::{Outlook, Verdict};
 use crate::workload::Workload;
 use futures_util::{StreamExt as _, stream};
@@ -28,11 +28,16 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Judges these objects; `before` of `all` have been judged already. What is not known when the time is up, or after a silence, is
 /// `Unknown`; a silence ends the run.
-pub(super) async fn judge(gate: &Gate, subjects: &[&Workload], bounds: &mut Bounds, (before, all): (usize, usize)) -> Vec<Answer> {
+pub(super) async fn judge(
+    gate: &Gate,
+    subjects: &[&Workload],
+    bounds: &mut Bounds,
+    (before, all): (usize, usize),
+) -> Vec<ReviewResult> {
     let end = bounds.end;
     let nobody = Requester::default();
-    let mut answers: Vec<Option<Answer>> = Vec::new();
-    answers.resize_with(subjects.len(), || None);
+    let mut results: Vec<Option<ReviewResult>> = Vec::new();
+    results.resize_with(subjects.len(), || None);
     {
         let asked = stream::iter(subjects.iter().enumerate())
             .map(|(at, subject)| async move { (at, gate.judge(subject, &Requester::default(), end).await) })
@@ -42,7 +47,7 @@ pub(super) async fn judge(gate: &Gate, subjects: &[&Workload], bounds: &mut Boun
         // The gate itself stops at the end; a silence is noticed here.
         loop {
             let next = tokio::time::timeout(bounds.silence, asked.next());
-            let (at, answer) = match progress.during(gate, begun, (before + done, all), next).await {
+            let (at, result) = match progress.during(gate, begun, (before + done, all), next).await {
                 Ok(Some(answered)) => answered,
                 Ok(None) => break,
                 Err(_) => {
@@ -51,15 +56,15 @@ pub(super) async fn judge(gate: &Gate, subjects: &[&Workload], bounds: &mut Boun
                 }
             };
             done += 1;
-            if let Some(place) = answers.get_mut(at) {
-                *place = Some(answer);
+            if let Some(place) = results.get_mut(at) {
+                *place = Some(result);
             }
         }
     }
     let now = Instant::now();
-    let rest = stream::iter(subjects.iter().zip(answers)).map(|(subject, answer)| async {
-        match answer {
-            Some(answer) => answer,
+    let rest = stream::iter(subjects.iter().zip(results)).map(|(subject, result)| async {
+        match result {
+            Some(result) => result,
             None => gate.judge(subject, &nobody, now).await,
         }
     });
@@ -77,9 +82,9 @@ enum Waits {
     NotFixable(String),
 }
 
-fn waits(answer: &Answer) -> Waits {
+fn waits(result: &ReviewResult) -> Waits {
     let mut waits = Waits::No;
-    for judged in &answer.images {
+    for judged in &result.images {
         for (finding, decision) in judged.judgement.ruled() {
             let image = judged.image.pulled_as();
             let in_vain = decision.verdict == Verdict::Deny
@@ -100,7 +105,7 @@ fn waits(answer: &Answer) -> Waits {
 pub(super) async fn wait(
     gate: &Gate,
     subjects: &[&Workload],
-    answers: &mut [Answer],
+    results: &mut [ReviewResult],
     until: Instant,
     silence: Duration,
     tell: impl Fn(&str),
@@ -110,8 +115,8 @@ pub(super) async fn wait(
     loop {
         let mut absent: Vec<usize> = Vec::new();
         let mut first = String::new();
-        for (at, answer) in answers.iter().enumerate() {
-            match waits(answer) {
+        for (at, result) in results.iter().enumerate() {
+            match waits(result) {
                 Waits::No => {}
                 Waits::For(image) => {
                     if absent.is_empty() {
@@ -148,12 +153,12 @@ pub(super) async fn wait(
             end: until.max(Instant::now() + Duration::from_secs(10)),
             silence,
         };
-        for (at, answer) in absent
+        for (at, result) in absent
             .into_iter()
             .zip(judge(gate, &again, &mut bounds, (0, again.len())).await)
         {
-            if let Some(place) = answers.get_mut(at) {
-                *place = answer;
+            if let Some(place) = results.get_mut(at) {
+                *place = result;
             }
         }
     }

@@ -25,7 +25,7 @@ pub(super) struct Whose<'a> {
 }
 
 /// How the nodes reach registries, by runtime if they have several.
-pub(super) struct Ways {
+pub(super) struct Routes {
     who: String,
     /// The pool, its selector and where its files are.
     of: String,
@@ -36,7 +36,7 @@ pub(super) struct Ways {
 }
 
 /// The way of a node, of a pool's nodes, or of nodes of no pool.
-pub(super) fn ways(whose: Whose<'_>, settings: &Settings, nodes: &[Node], openshift: Option<Objects>) -> anyhow::Result<Ways> {
+pub(super) fn routes(whose: Whose<'_>, settings: &Settings, nodes: &[Node], openshift: Option<Objects>) -> anyhow::Result<Routes> {
     let Whose { node, pool, image } = whose;
     let reference = match image {
         Some(image) => match Reference::parse(image) {
@@ -96,7 +96,7 @@ pub(super) fn ways(whose: Whose<'_>, settings: &Settings, nodes: &[Node], opensh
         by_runtime.push((named, sections.map_err(|faults| anyhow::anyhow!("{}", faults.join("\n")))?));
     }
     let own = usize::from(pool.0).checked_sub(1).and_then(|at| settings.node_pools.get(at));
-    Ok(Ways {
+    Ok(Routes {
         of: called(pool, settings, &who),
         who,
         pool: own.map(|own| own.name.clone()),
@@ -105,7 +105,7 @@ pub(super) fn ways(whose: Whose<'_>, settings: &Settings, nodes: &[Node], opensh
     })
 }
 
-impl Ways {
+impl Routes {
     /// For people.
     pub(super) fn text(&self) -> String {
         let mut out = String::new();

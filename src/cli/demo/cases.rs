@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 /// One review.
-pub(super) struct Case {
+pub(super) struct DemoCase {
     /// What it shows.
     pub(super) title: &'static str,
     /// The object that is created or updated.
@@ -16,9 +16,9 @@ pub(super) struct Case {
 }
 
 /// All cases, with a registry at `registry`, another one that throttles, and a port that nothing listens on.
-pub(super) fn all(registry: &str, busy: &str, closed: &str) -> Vec<Case> {
+pub(super) fn all(registry: &str, busy: &str, closed: &str) -> Vec<DemoCase> {
     let deployment = |name: &str, image: String| deployment(name, &image, &[]);
-    let case = |title, object| Case {
+    let case = |title, object| DemoCase {
         title,
         object,
         old: None,
@@ -87,7 +87,7 @@ pub(super) fn all(registry: &str, busy: &str, closed: &str) -> Vec<Case> {
             object["spec"]["template"]["spec"]["containers"][0]["imagePullPolicy"] = "Never".into();
             object
         }),
-        Case {
+        DemoCase {
             title: "unchanged update, registry down",
             object: replicas(3),
             old: Some(replicas(2)),

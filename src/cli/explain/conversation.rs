@@ -126,7 +126,7 @@ fn by_runtime(conversation: &Conversation, pod: &PodPull, pools: &[String]) -> B
     }
 }
 
-fn source(offer: &runtime::kubelet::Offered) -> String {
+fn source(offer: &runtime::kubelet::OfferedCredential) -> String {
     offer.source.as_ref().map_or_else(|| "nobody".to_owned(), ToString::to_string)
 }
 
@@ -200,9 +200,9 @@ fn exchanged(request: &Request, answer: &Answer, pod: &PodPull) -> Exchanged {
 /// The URL of a request. Its query is shown only as far as the answer's address shows it.
 fn url(request: &Request, answer: &Answer) -> String {
     let at = match answer {
-        Answer::Response(response) => Some(&response.at),
-        Answer::Fault(fault) => Some(&fault.at),
-        Answer::NotSent(not_sent) => Some(&not_sent.at),
+        Answer::Response(response) => Some(&response.asked_at),
+        Answer::Fault(fault) => Some(&fault.asked_at),
+        Answer::NotSent(not_sent) => Some(&not_sent.asked_at),
         Answer::Late => None,
     };
     let path = request.path.split('?').next().unwrap_or_default();
@@ -248,7 +248,7 @@ fn said(request: &Request, answer: &Answer) -> Said {
 }
 
 fn response_said(request: &Request, response: &Response) -> Said {
-    let words = response.words();
+    let error = response.error_text();
     let challenges = response.challenges.iter().map(|challenge| match challenge {
         Challenge::Bearer(bearer) => {
             let realm = bearer.realm.as_deref().unwrap_or("no realm");
@@ -265,11 +265,11 @@ fn response_said(request: &Request, response: &Response) -> Said {
         Body::NoToken { .. } => (None, Some("no token".to_owned())),
         Body::Tags(tags) => (None, Some(format!("tags, closest: {}", tags.closest.join(", ")))),
         Body::TooLong(read) => (None, Some(format!("longer than {read} bytes"))),
-        Body::Unread | Body::Words(_) => (None, None),
+        Body::Unread | Body::ErrorText(_) => (None, None),
     };
     Said {
         status: Some(response.status),
-        from: (response.at.origin != request.origin).then(|| response.at.origin.to_string()),
+        from: (response.asked_at.origin != request.origin).then(|| response.asked_at.origin.to_string()),
         content_type: text(&response.content_type),
         digest: digest.or_else(|| response.digest.as_deref().and_then(text)),
         length: response.length,
@@ -278,8 +278,8 @@ fn response_said(request: &Request, response: &Response) -> Said {
         } else {
             Vec::new()
         },
-        code: words.code.as_deref().and_then(text),
-        detail: words.detail.as_deref().and_then(text).or(what),
+        code: error.code.as_deref().and_then(text),
+        detail: error.detail.as_deref().and_then(text).or(what),
     }
 }
 

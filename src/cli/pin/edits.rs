@@ -1,7 +1,7 @@
 //! Where the digests go in the files, and the report about them.
 
 use super::outcome::{Became, Count, Image, Written};
-use super::{Found, Way};
+use super::{Destination, Found};
 use crate::cli::{DENIED, WRONG};
 use crate::image::{Digest, escape};
 use crate::manifests::{Text, replace};
@@ -71,7 +71,7 @@ impl Report {
     }
 
     /// Pins the images `found` in a text.
-    pub(super) fn text(&mut self, text: &Text, found: &[&Found], way: Way) {
+    pub(super) fn text(&mut self, text: &Text, found: &[&Found], to: Destination) {
         let mut pins: Vec<Pin<'_>> = Vec::new();
         for found in found {
             let head = head(text, found);
@@ -117,8 +117,8 @@ impl Report {
                 }
             }
         }
-        let after = self.edit(text, pins, way);
-        if way == Way::Through {
+        let after = self.edit(text, pins, to);
+        if to == Destination::Stdout {
             self.printed.push_str(after.as_deref().unwrap_or(&text.text));
         }
     }
@@ -131,7 +131,7 @@ impl Report {
     }
 
     /// Edits a text, and its file. Returns the new text.
-    fn edit(&mut self, text: &Text, pins: Vec<Pin<'_>>, way: Way) -> Option<String> {
+    fn edit(&mut self, text: &Text, pins: Vec<Pin<'_>>, to: Destination) -> Option<String> {
         if pins.is_empty() {
             return None;
         }
@@ -192,10 +192,10 @@ impl Report {
         if done.is_empty() {
             return None;
         }
-        match (way, &text.path) {
-            (Way::Show(colour), _) => self.printed.push_str(&unified(&text.file, &text.text, &after, colour)),
-            (Way::Through, _) | (Way::Write, None) => {}
-            (Way::Write, Some(path)) => {
+        match (to, &text.path) {
+            (Destination::Diff(colour), _) => self.printed.push_str(&unified(&text.file, &text.text, &after, colour)),
+            (Destination::Stdout, _) | (Destination::Files, None) => {}
+            (Destination::Files, Some(path)) => {
                 if let Err(why) = replace(path, &text.text, &after) {
                     self.errors.push(format!("{file} was not written: {why}"));
                     for (pin, _) in done {
@@ -220,10 +220,10 @@ impl Report {
         self.take(&text.file, pin.found, Became::Skipped, Some(pin.digest), Some(why));
     }
 
-    pub(super) fn code(&self, way: Way) -> u8 {
-        let open = match way {
-            Way::Show(_) => self.count.pinned + self.count.refreshed,
-            Way::Write | Way::Through => 0,
+    pub(super) fn code(&self, to: Destination) -> u8 {
+        let open = match to {
+            Destination::Diff(_) => self.count.pinned + self.count.refreshed,
+            Destination::Files | Destination::Stdout => 0,
         };
         if !self.errors.is_empty() {
             WRONG

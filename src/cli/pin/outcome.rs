@@ -1,6 +1,6 @@
 //! The outcome for each image: totals for people, `pullgate.dev/pin/v1` for programs.
 
-use super::{Found, Way};
+use super::{Destination, Found};
 use serde::Serialize;
 
 /// The schema's name.
@@ -18,7 +18,7 @@ pub(super) struct Count {
 
 impl Count {
     /// `4 images: 2 pinned now, 1 pinned before, 1 skipped, 0 could not be pinned`
-    pub(super) fn sentence(&self, way: Way) -> String {
+    pub(super) fn sentence(&self, to: Destination) -> String {
         let Self {
             pinned,
             refreshed,
@@ -28,9 +28,9 @@ impl Count {
         } = self;
         let all = pinned + refreshed + before + skipped + failed;
         let noun = if all == 1 { "image" } else { "images" };
-        let (now, moved) = match way {
-            Way::Show(_) => ("to pin", "to move"),
-            Way::Write | Way::Through => ("pinned now", "moved"),
+        let (now, moved) = match to {
+            Destination::Diff(_) => ("to pin", "to move"),
+            Destination::Files | Destination::Stdout => ("pinned now", "moved"),
         };
         let moved = if *refreshed == 0 {
             String::new()

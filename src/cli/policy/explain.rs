@@ -8,9 +8,9 @@ use crate::image::{Reference, escape, mask_userinfo};
 use crate::manifests::{Keep, Rendering};
 use crate::plan::Admission;
 use crate::policy::dates;
-use crate::policy::explain::{About, Done, Explanation, explain};
+use crate::policy::explain::{Applies, Done, Explanation, explain};
 use crate::policy::{self, Circumstances, Modes, NAME_LABEL, Policies, Requester, Subject};
-use crate::verdict::answer::{Answer, Judged, Look};
+use crate::verdict::review_result::{Handling, Judged, ReviewResult};
 use crate::workload::{ObjectId, Workload};
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
@@ -148,18 +148,18 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let time = if names_only { Duration::ZERO } else { TIME };
     let now = now.unwrap_or_else(jiff::Timestamp::now);
     let judged = stream::iter(&workloads).map(|workload| gate.judge_at(workload, &requester, Instant::now() + time, now));
-    let answers: Vec<Answer> = judged.buffered(AT_ONCE).collect().await;
+    let results: Vec<ReviewResult> = judged.buffered(AT_ONCE).collect().await;
     let policies = gate.policies();
     let modes = gate.modes();
     let mut all = Vec::new();
-    for (workload, answer) in workloads.iter().zip(answers) {
+    for (workload, result) in workloads.iter().zip(results) {
         let rules = Rules {
             policies: &policies,
             modes: &modes,
             requester: &requester,
             now,
         };
-        all.extend(said(workload, answer, rules, names_only));
+        all.extend(said(workload, result, rules, names_only));
     }
     print(&match (output, all.as_slice()) {
         (Output::Json, [one]) if manifests.errors.is_empty() && images.len() == 1 => json(one)?,
@@ -193,7 +193,7 @@ struct Rules<'a> {
 }
 
 /// What is said about each image of an object.
-fn said(workload: &Workload, answer: Answer, rules: Rules<'_>, names_only: bool) -> Vec<Said> {
+fn said(workload: &Workload, result: ReviewResult, rules: Rules<'_>, names_only: bool) -> Vec<Said> {
     let Rules {
         policies,
         modes,
@@ -205,23 +205,23 @@ fn said(workload: &Workload, answer: Answer, rules: Rules<'_>, names_only: bool)
         kind, namespace, name, ..
     } = &workload.object;
     let object = (!name.is_empty()).then(|| format!("{kind} {namespace}/{name}"));
-    let kinds: Vec<&str> = answer.policies.kinds.iter().map(String::as_str).collect();
+    let kinds: Vec<&str> = result.policies.kinds.iter().map(String::as_str).collect();
     let subject = Subject {
         namespace,
-        labels: answer.policies.labels.as_deref(),
+        labels: result.policies.labels.as_deref(),
         kinds: &kinds,
     };
-    let exempt = answer.exempt.map(|exempt| match exempt {
-        crate::verdict::answer::Exemption::Namespace => "its namespace is exempt".to_owned(),
-        crate::verdict::answer::Exemption::Annotation(which) => format!("the annotation {} exempts it", escape(&which)),
+    let exempt = result.exempt.map(|exempt| match exempt {
+        crate::verdict::review_result::Exemption::Namespace => "its namespace is exempt".to_owned(),
+        crate::verdict::review_result::Exemption::Annotation(which) => format!("the annotation {} exempts it", escape(&which)),
     });
-    let asks = names_only && answer.checks > 0;
-    let each = answer.images.into_iter().map(|judged| {
+    let asks = names_only && result.checks > 0;
+    let each = result.images.into_iter().map(|judged| {
         let Judged {
             image,
             reference,
             judgement,
-            look,
+            handling,
             ..
         } = judged;
         let explanation = reference
@@ -239,11 +239,11 @@ fn said(workload: &Workload, answer: Answer, rules: Rules<'_>, names_only: bool)
         Said {
             because: if depends { Vec::new() } else { because.collect() },
             verdict: (!depends).then(|| judgement.verdict.name()),
-            skipped: match look {
-                Look::PassedOver => exempt
+            skipped: match handling {
+                Handling::Skipped => exempt
                     .clone()
                     .or_else(|| Some("it is judged with its owner, or filled in later".to_owned())),
-                Look::Taken => None,
+                Handling::Judged => None,
             },
             path: object.is_some().then(|| image.path.as_str().to_owned()),
             object: object.clone(),
@@ -335,11 +335,11 @@ fn policies_text(explanation: &Explanation) -> String {
     for policy in policies {
         let _ = writeln!(out, "  {} ({}, {})", policy.name, policy.mode, escape(&policy.origin));
         let _ = match policy.about {
-            About::Yes if policy.why.is_empty() => writeln!(out, "    matches"),
-            About::Yes => writeln!(out, "    matches: {}", policy.why),
-            About::Perhaps => writeln!(out, "    may match: {}", policy.why),
-            About::No => writeln!(out, "    does not match: {}", policy.why),
-            About::Exempt => writeln!(out, "    exempt: {}", policy.why),
+            Applies::Yes if policy.why.is_empty() => writeln!(out, "    matches"),
+            Applies::Yes => writeln!(out, "    matches: {}", policy.why),
+            Applies::Perhaps => writeln!(out, "    may match: {}", policy.why),
+            Applies::No => writeln!(out, "    does not match: {}", policy.why),
+            Applies::Exempt => writeln!(out, "    exempt: {}", policy.why),
         };
         if let (Some(from), Some(days)) = (&policy.enforced_from, policy.days_left) {
             let _ = writeln!(out, "    enforced from {from}, in {}; it warns until then", count_days(days));

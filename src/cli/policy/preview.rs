@@ -9,7 +9,7 @@ use crate::manifests::{Keep, Rendering};
 use crate::plan::Admission;
 use crate::report::Entry;
 use crate::verdict::Verdict;
-use crate::verdict::answer::Look;
+use crate::verdict::review_result::Handling;
 use crate::workload::Workload;
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
@@ -165,9 +165,9 @@ async fn judge<'a>(gate: &Gate, workloads: impl Iterator<Item = &'a Workload>) -
         let maker = live::maker(workload);
         (workload, gate.judge(workload, &maker, Instant::now() + TIME).await)
     });
-    let answers: Vec<_> = judged.buffered(AT_ONCE).collect().await;
-    let entries = answers.into_iter().flat_map(|(workload, answer)| {
-        answer.images.into_iter().map(|judged| Entry {
+    let results: Vec<_> = judged.buffered(AT_ONCE).collect().await;
+    let entries = results.into_iter().flat_map(|(workload, result)| {
+        result.images.into_iter().map(|judged| Entry {
             source: None,
             line: None,
             object: Some(workload.object.clone()),
@@ -227,7 +227,10 @@ fn sum_up(entries: &[Entry]) -> Preview {
     });
     Preview {
         version: VERSION,
-        images: entries.iter().filter(|entry| entry.judged.look == Look::Taken).count(),
+        images: entries
+            .iter()
+            .filter(|entry| entry.judged.handling == Handling::Judged)
+            .count(),
         rows: rows.collect(),
         denied_anyway,
     }

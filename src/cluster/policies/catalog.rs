@@ -4,7 +4,7 @@
 use super::denials::Denials;
 use super::status::{self, Facts, InForce};
 use crate::cluster::convert;
-use crate::policy::{Origin, Policy, Problem};
+use crate::policy::{Policy, PolicyLocation, Problem};
 use crate::workload::Kinds;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -257,6 +257,8 @@ pub(super) fn compile(object: &Value, kinds: &Kinds) -> Result<Policy, Vec<Probl
         or(fields, "kind", crate::policy::model::KIND);
     }
     // Compiling cannot panic. If it does anyway, only this policy is affected.
-    std::panic::catch_unwind(AssertUnwindSafe(|| Policy::compile_with(&object, Origin::Cluster, kinds)))
-        .unwrap_or_else(|_| Err(vec![Problem::at("spec", "it could not be read")]))
+    std::panic::catch_unwind(AssertUnwindSafe(|| {
+        Policy::compile_with(&object, PolicyLocation::Cluster, kinds)
+    }))
+    .unwrap_or_else(|_| Err(vec![Problem::at("spec", "it could not be read")]))
 }

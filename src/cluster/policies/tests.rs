@@ -1,6 +1,6 @@
 use super::{FORBIDDEN_WAIT, pause};
 use crate::cluster::fake::Fake;
-use crate::cluster::{Cluster, SecretsAccess, Watched};
+use crate::cluster::{Cluster, SecretReading, Watched};
 use crate::policy::Policy;
 use crate::telemetry::Metrics;
 use crate::telemetry::PolicyStatus;
@@ -35,7 +35,7 @@ struct Replica {
 
 impl Replica {
     fn start(fake: &Fake) -> Self {
-        let cluster = Cluster::Watched(Watched::start(&fake.client(), SecretsAccess::None));
+        let cluster = Cluster::Watched(Watched::start(&fake.client(), SecretReading::None));
         let (metrics, handed) = (Metrics::new(), Arc::<Mutex<Vec<_>>>::default());
         let taken = Arc::clone(&handed);
         cluster.follow_policies(&metrics, Arc::default, move |policies| taken.lock().unwrap().push(policies));
@@ -323,7 +323,7 @@ async fn policies_are_listed_once_in_pages_for_those_who_do_not_follow() {
     }
     fake.put(POLICIES, policy("broken", "r.io/[x"));
     fake.expire_next();
-    let cluster = Cluster::Watched(Watched::start(&fake.client(), SecretsAccess::None));
+    let cluster = Cluster::Watched(Watched::start(&fake.client(), SecretReading::None));
     let listed = cluster.policies(&Kinds::default()).await.unwrap();
     assert_eq!(listed.policies.len(), 120);
     assert_eq!(listed.problems.len(), 1, "{:?}", listed.problems);
@@ -398,7 +398,7 @@ fn the_status_says_what_happens_when_and_how_many_are_exempt() {
     let object = serde_json::json!({"apiVersion": "pullgate.dev/v1alpha1", "kind": "ImagePolicy", "metadata": {"name": "p"}, "spec": {
         "enforceFrom": "2027-01-15", "tags": {"deny": ["latest"]},
         "exempt": {"users": ["jane", "joe"], "entries": [{"images": ["nginx"], "until": "2027-02-01", "reason": "moving"}]}}});
-    let policy = crate::policy::Policy::compile(&object, crate::policy::Origin::Cluster).unwrap();
+    let policy = crate::policy::Policy::compile(&object, crate::policy::PolicyLocation::Cluster).unwrap();
     let facts = Facts::of(Some(&policy));
     let status = write(&Value::Null, Some(1), &[], InForce::Nothing, &facts);
     assert_eq!(status["exemptions"], 3);

@@ -42,7 +42,7 @@ fn soon() -> Instant {
     Instant::now() + LONG
 }
 
-async fn synced(fake: &Fake, access: SecretsAccess) -> Cluster {
+async fn synced(fake: &Fake, access: SecretReading) -> Cluster {
     let cluster = Cluster::Watched(Watched::start(&fake.client(), access));
     assert!(cluster.wait_synced(soon()).await, "{:?}", cluster.ready());
     cluster
@@ -77,7 +77,7 @@ async fn facts_come_from_the_watches_and_secrets_by_name() {
         "nodes",
         json!({"metadata": {"name": "n1"}, "status": {"nodeInfo": {"operatingSystem": "linux", "architecture": "arm64"}}}),
     );
-    let cluster = synced(&fake, SecretsAccess::Get).await;
+    let cluster = synced(&fake, SecretReading::Get).await;
     let templates = [
         template(&["opaque", ""], "unused"),
         template(&[], "builder"),
@@ -117,7 +117,7 @@ async fn facts_come_from_the_watches_and_secrets_by_name() {
 async fn changes_arrive_and_odd_objects_break_nothing() {
     let fake = Fake::new();
     fake.put("serviceaccounts", account("a", &["one"]));
-    let cluster = synced(&fake, SecretsAccess::None).await;
+    let cluster = synced(&fake, SecretReading::None).await;
     let listed = async |name: &str| match cluster
         .facts("shop", &[template(&[], name)], soon())
         .await
@@ -141,7 +141,7 @@ async fn changes_arrive_and_odd_objects_break_nothing() {
     fake.delete("serviceaccounts", "shop", "a");
     eventually("the deletion", async || listed("a").await == "Some(Seen(None))").await;
     // A list with odd objects works too.
-    let again = synced(&fake, SecretsAccess::None).await;
+    let again = synced(&fake, SecretReading::None).await;
     let facts = again.facts("shop", &[template(&[], "b")], soon()).await;
     assert_eq!(tell(facts.service_accounts.get("b")), "there");
 }
@@ -152,7 +152,7 @@ async fn secrets_by_watch_of_their_types() {
     fake.put("secrets", secret("new", CONFIG));
     fake.put("secrets", secret("legacy", "kubernetes.io/dockercfg"));
     fake.put("secrets", secret("opaque", "Opaque"));
-    let cluster = synced(&fake, SecretsAccess::Cluster).await;
+    let cluster = synced(&fake, SecretReading::Cluster).await;
     assert_eq!(cluster.ready().len(), 5);
     let templates = [template(&["new", "legacy", "opaque", "late"], "")];
     let facts = cluster.facts("shop", &templates, soon()).await;
@@ -190,7 +190,7 @@ async fn secrets_by_watch_of_their_types() {
 #[tokio::test]
 async fn what_was_created_a_moment_ago_is_found() {
     let fake = Fake::new();
-    let cluster = synced(&fake, SecretsAccess::Get).await;
+    let cluster = synced(&fake, SecretReading::Get).await;
     let templates = [template(&[], "builder")];
     let facts = cluster.facts("shop", &templates, soon()).await;
     assert_eq!(
@@ -214,7 +214,7 @@ async fn what_was_created_a_moment_ago_is_found() {
 async fn a_secret_that_was_renewed_is_read_again() {
     let fake = Fake::new();
     fake.put("secrets", secret("regcred", CONFIG));
-    let cluster = synced(&fake, SecretsAccess::Get).await;
+    let cluster = synced(&fake, SecretReading::Get).await;
     let templates = [template(&["regcred", "missing"], "")];
     let versions = |facts: &Facts| match facts.secrets.get("regcred") {
         Some(Visible::Seen(Some(secret))) => secret.version.clone(),
@@ -248,7 +248,7 @@ async fn a_burst_asks_once() {
     let fake = Fake::new();
     fake.put("secrets", secret("regcred", CONFIG));
     let hold = fake.hold();
-    let cluster = synced(&fake, SecretsAccess::Get).await;
+    let cluster = synced(&fake, SecretReading::Get).await;
     let templates = [template(&["regcred", "missing"], "")];
     let _clock = StoppedClock::new();
     // The first caller gives up; its read continues for the others.
@@ -278,7 +278,7 @@ async fn refusals_hide_and_do_not_block() {
         fake.refuse(&format!("list {plural}"));
         fake.refuse(&format!("get {plural}"));
     }
-    for access in [SecretsAccess::Get, SecretsAccess::Cluster] {
+    for access in [SecretReading::Get, SecretReading::Cluster] {
         let cluster = synced(&fake, access).await;
         let ready = cluster.ready();
         assert!(ready.iter().all(|ready| ready.synced), "{ready:?}");
@@ -297,7 +297,7 @@ async fn refusals_hide_and_do_not_block() {
             "pullgate may not read Secrets in this namespace"
         );
     }
-    let cluster = synced(&fake, SecretsAccess::None).await;
+    let cluster = synced(&fake, SecretReading::None).await;
     let facts = cluster.facts("shop", &[template(&["regcred"], "")], soon()).await;
     let facts = cluster
         .reread(&facts, "shop", &[], &[Object::Secret("regcred".to_owned())], soon())
@@ -310,7 +310,7 @@ async fn the_last_snapshot_serves_while_the_api_server_is_away() {
     let mut fake = Fake::new();
     fake.put("serviceaccounts", account("a", &["one"]));
     fake.put("nodes", json!({"metadata": {"name": "n1"}}));
-    let cluster = synced(&fake, SecretsAccess::Get).await;
+    let cluster = synced(&fake, SecretReading::Get).await;
     fake.stop();
     let templates = [template(&[], "a")];
     let facts = cluster.facts("shop", &templates, soon()).await;
@@ -328,7 +328,7 @@ async fn the_last_snapshot_serves_while_the_api_server_is_away() {
     );
     assert!(cluster.ready().iter().all(|ready| ready.synced));
     // A watch that cannot start says why.
-    let late = Cluster::Watched(Watched::start(&fake.client(), SecretsAccess::Get));
+    let late = Cluster::Watched(Watched::start(&fake.client(), SecretReading::Get));
     assert!(!late.wait_synced(Instant::now() + Duration::from_millis(300)).await);
     eventually("it says why", async || {
         late.ready()[0].note.as_deref() == Some("the API server could not be reached when asked for Nodes")
@@ -354,7 +354,7 @@ async fn the_last_snapshot_serves_while_the_api_server_is_away() {
 async fn slow_and_odd_answers_hide() {
     let fake = Fake::new();
     fake.put("secrets", secret("regcred", CONFIG));
-    let cluster = synced(&fake, SecretsAccess::Get).await;
+    let cluster = synced(&fake, SecretReading::Get).await;
     for (code, body, expected) in [
         (200, "<html>", "the pull secret could not be read"),
         (
@@ -383,7 +383,7 @@ async fn slow_and_odd_answers_hide() {
 #[tokio::test]
 async fn names_that_cannot_exist_are_never_asked_for() {
     let fake = Fake::new();
-    let cluster = synced(&fake, SecretsAccess::Get).await;
+    let cluster = synced(&fake, SecretReading::Get).await;
     let names = ["../../other/secrets/regcred", "a/b", "a?x=1", "A", "..", "a%2fb"];
     let facts = cluster
         .facts("shop", &[template(&names, ""), template(&[], "../x")], soon())
@@ -457,7 +457,7 @@ async fn settings_that_name_no_cluster_are_told() {
     let options = Options {
         kubeconfig: Some(path),
         context: Some("here".to_owned()),
-        secrets: SecretsAccess::Get,
+        secrets: SecretReading::Get,
     };
     let cluster = Cluster::connect(&options).await.unwrap();
     assert!(cluster.wait_synced(soon()).await, "{:?}", cluster.ready());
@@ -468,7 +468,7 @@ async fn settings_that_name_no_cluster_are_told() {
 async fn a_silent_api_server_is_not_believed() {
     let mut fake = Fake::new();
     fake.put("namespaces", json!({"metadata": {"name": "shop"}}));
-    let cluster = synced(&fake, SecretsAccess::Get).await;
+    let cluster = synced(&fake, SecretReading::Get).await;
     let facts = cluster.facts("shop", &[], soon()).await;
     let again = async || cluster.reread(&facts, "shop", &[], &[Object::Namespace], soon()).await;
     fake.stop();
@@ -534,7 +534,7 @@ async fn the_kernel_asks_whether_the_api_server_is_there() {
 async fn pods_that_list_secrets_by_the_hundred_leave_room() {
     let fake = Fake::new();
     let hold = fake.hold();
-    let cluster = synced(&fake, SecretsAccess::Get).await;
+    let cluster = synced(&fake, SecretReading::Get).await;
     let names: Vec<String> = (0..100).map(|i| format!("s{i}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let templates = [template(&names, "")];

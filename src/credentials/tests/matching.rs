@@ -113,11 +113,11 @@ fn agrees_with_go() {
 fn one_key_keeps_the_order_of_the_secrets() {
     let mut ring = Keyring::default();
     let entry = |key: &str, user: &str| vec![(key.to_owned(), credential(user, "pw"))];
-    ring.add(&Source::Secret("first".to_owned()), &entry("https://quay.io", "1"));
-    ring.add(&Source::Secret("second".to_owned()), &entry("quay.io/team", "2"));
-    ring.add(&Source::Secret("third".to_owned()), &entry("quay.io/", "3"));
+    ring.add(&CredentialSource::Secret("first".to_owned()), &entry("https://quay.io", "1"));
+    ring.add(&CredentialSource::Secret("second".to_owned()), &entry("quay.io/team", "2"));
+    ring.add(&CredentialSource::Secret("third".to_owned()), &entry("quay.io/", "3"));
     // The same credential twice is tried twice.
-    ring.add(&Source::DockerConfig, &entry("quay.io", "1"));
+    ring.add(&CredentialSource::DockerConfig, &entry("quay.io", "1"));
     assert_eq!(found(&ring, "quay.io/team/app"), ["2", "1", "3", "1"]);
     let sources: Vec<String> = ring
         .lookup("quay.io/team/app")
@@ -138,8 +138,8 @@ fn patterns_that_only_older_kubelets_take() {
         ("reg*.example.com", "reg7.example.com/a", false),
     ] {
         let patterns: RegistryPatterns = [pattern].iter().collect();
-        assert_eq!(patterns.covered(name), expected, "{pattern} {name}");
-        assert_eq!(patterns.cover(name), pattern.contains('*'), "{pattern} {name}");
+        assert_eq!(patterns.matches_only_with_older_go(name), expected, "{pattern} {name}");
+        assert_eq!(patterns.matches(name), pattern.contains('*'), "{pattern} {name}");
     }
 }
 
@@ -165,7 +165,7 @@ fn patterns_of_node_credentials() {
         ("", "reg.example.com/a", false),
     ] {
         assert_eq!(
-            [pattern].iter().collect::<RegistryPatterns>().cover(name),
+            [pattern].iter().collect::<RegistryPatterns>().matches(name),
             expected,
             "{pattern} {name}"
         );
@@ -197,6 +197,6 @@ proptest::proptest! {
         proptest::prop_assume!(!path.starts_with("v1/") && !path.starts_with("v2/"));
         let both = keyring(&[&host, &name]);
         proptest::prop_assert_eq!(found(&both, &name), vec![name.as_str(), host.as_str()]);
-        proptest::prop_assert!([&host].into_iter().collect::<RegistryPatterns>().cover(&name));
+        proptest::prop_assert!([&host].into_iter().collect::<RegistryPatterns>().matches(&name));
     }
 }

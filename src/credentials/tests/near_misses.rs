@@ -224,7 +224,7 @@ fn the_table() {
         );
         assert_eq!(
             (miss.key, &miss.source),
-            (endpoint::masked(key), &Source::Secret("regcred".to_owned()))
+            (endpoint::masked(key), &CredentialSource::Secret("regcred".to_owned()))
         );
     }
 }

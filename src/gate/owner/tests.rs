@@ -1,6 +1,6 @@
 use super::*;
 use crate::ask::{Log, Recall, Step, step};
-use crate::policy::{Origin, Policy};
+use crate::policy::{Policy, PolicyLocation};
 use crate::workload::{Kinds, extract};
 use serde_json::{Value, json};
 use std::cell::RefCell;
@@ -15,9 +15,11 @@ struct Cluster {
     asked: RefCell<usize>,
 }
 
-impl Recall<About> for Cluster {
-    fn recall(&self, about: &About) -> Option<Fact> {
-        let About::Owner(reference) = about else { panic!("{about:?}") };
+impl Recall<ReviewQuestion> for Cluster {
+    fn recall(&self, about: &ReviewQuestion) -> Option<Fact> {
+        let ReviewQuestion::Owner(reference) = about else {
+            panic!("{about:?}")
+        };
         *self.asked.borrow_mut() += 1;
         Some(Fact::Owner(if self.hidden {
             Visible::Hidden("pullgate may not read it".to_owned())
@@ -72,7 +74,7 @@ fn owned_by(kind: OwnerKind) -> Value {
 fn policies() -> Policies {
     let object = json!({"apiVersion": "pullgate.dev/v1alpha1", "kind": "ImagePolicy", "metadata": {"name": "digests"},
                         "spec": {"match": {"excludeKinds": ["Job", "CronJob"]}, "tags": {"requireDigest": true}}});
-    Policies::new(vec![Arc::new(Policy::compile(&object, Origin::Cluster).unwrap())])
+    Policies::new(vec![Arc::new(Policy::compile(&object, PolicyLocation::Cluster).unwrap())])
 }
 
 fn count(object: &Value, old: Option<&Value>, user: &str, cluster: &Cluster) -> String {

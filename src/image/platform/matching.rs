@@ -1,17 +1,17 @@
-//! Host against index entry, for each personality (pull-semantics 5.5, the compatibility matrix).
+//! Host against index entry, by the rules of each runtime (pull-semantics 5.5, the compatibility matrix).
 
-use super::{Fit, Personality, Platform, windows};
+use super::{Fit, IndexRules, Platform, windows};
 
 /// The variants that a node with an arm processor may have: Node objects do not show which (pull-semantics 7.1).
 const ARM_VARIANTS: [&str; 4] = ["v5", "v6", "v7", "v8"];
 
-/// Whether `host` takes `entry`, over its possible variants and `personalities`.
-pub(super) fn fit(host: &Platform, entry: &Platform, personalities: &[Personality]) -> Fit {
+/// Whether `host` takes `entry`, over its possible variants and all of these rules.
+pub(super) fn fit(host: &Platform, entry: &Platform, index_rules: &[IndexRules]) -> Fit {
     let answers = |host: &Platform| -> Vec<bool> {
         let normal = entry.normalized();
-        personalities
+        index_rules
             .iter()
-            .map(|personality| takes(host, entry, &normal, *personality))
+            .map(|index_rules| takes(host, entry, &normal, *index_rules))
             .collect()
     };
     let answers: Vec<bool> = possible(host).iter().flat_map(answers).collect();
@@ -36,17 +36,17 @@ pub(super) fn possible(host: &Platform) -> Vec<Platform> {
 
 /// The place of `entry` in the order that one runtime on one normalised host prefers: its own platform, then the older variants that
 /// its processor runs too, newest first, then other architectures.
-pub(super) fn rank(host: &Platform, entry: &Platform, personality: Personality) -> Option<u32> {
+pub(super) fn rank(host: &Platform, entry: &Platform, index_rules: IndexRules) -> Option<u32> {
     let normal = entry.normalized();
-    if !takes(host, entry, &normal, personality) {
+    if !takes(host, entry, &normal, index_rules) {
         return None;
     }
-    Some(match personality {
-        Personality::ContainerdOld | Personality::ContainerdClient => behind(host, &normal),
-        Personality::ContainerdTransfer => 0,
+    Some(match index_rules {
+        IndexRules::ContainerdOld | IndexRules::ContainerdClient => behind(host, &normal),
+        IndexRules::ContainerdTransfer => 0,
         // The variants from its own down to v5, then an entry without a variant.
-        Personality::CriO if entry.variant.is_empty() => 1000,
-        Personality::CriO => level(&host.variant, 8)
+        IndexRules::CriO if entry.variant.is_empty() => 1000,
+        IndexRules::CriO => level(&host.variant, 8)
             .unwrap_or(0)
             .abs_diff(level(&entry.variant, 8).unwrap_or(0))
             .into(),
@@ -69,26 +69,26 @@ fn behind(host: &Platform, entry: &Platform) -> u32 {
 }
 
 /// Whether one runtime on one normalised host takes an entry, given as declared and as normalised.
-fn takes(host: &Platform, declared: &Platform, normal: &Platform, personality: Personality) -> bool {
+fn takes(host: &Platform, declared: &Platform, normal: &Platform, index_rules: IndexRules) -> bool {
     if declared.is_unknown() {
         return false;
     }
-    match personality {
-        Personality::ContainerdOld => system(host, normal, personality) && compatible(host, normal),
-        Personality::ContainerdClient => system(host, normal, personality) && features(host, normal) && compatible(host, normal),
-        Personality::ContainerdTransfer => {
-            system(host, normal, personality)
+    match index_rules {
+        IndexRules::ContainerdOld => system(host, normal, index_rules) && compatible(host, normal),
+        IndexRules::ContainerdClient => system(host, normal, index_rules) && features(host, normal) && compatible(host, normal),
+        IndexRules::ContainerdTransfer => {
+            system(host, normal, index_rules)
                 && features(host, normal)
                 && (&host.architecture, &host.variant) == (&normal.architecture, &normal.variant)
         }
-        Personality::CriO => crio(host, declared),
+        IndexRules::CriO => crio(host, declared),
     }
 }
 
 /// Operating system, and its version on Windows. An entry without an operating system has the host's.
-fn system(host: &Platform, entry: &Platform, personality: Personality) -> bool {
+fn system(host: &Platform, entry: &Platform, index_rules: IndexRules) -> bool {
     (entry.os.is_empty() || entry.os == host.os)
-        && (host.os != "windows" || windows::takes(&host.os_version, &entry.os_version, personality))
+        && (host.os != "windows" || windows::takes(&host.os_version, &entry.os_version, index_rules))
 }
 
 /// Every Windows host except Nano Server has win32k, and containerd does not refuse an entry for lack of it. On other systems it is a

@@ -1,6 +1,6 @@
 use super::*;
 use Fit::{No, Perhaps, Yes};
-use Personality::{ContainerdClient as Client, ContainerdOld as Old, ContainerdTransfer as Transfer, CriO};
+use IndexRules::{ContainerdClient as Client, ContainerdOld as Old, ContainerdTransfer as Transfer, CriO};
 
 fn platform(text: &str) -> Platform {
     Platform::parse(text).expect(text)
@@ -182,12 +182,12 @@ fn the_matrix() {
         ("windows/amd64", "linux/amd64", false, false, false),
     ] {
         let (host, entry) = (platform(node), entry(declared));
-        for (personality, expected) in [(Old, client), (Client, client), (Transfer, transfer), (CriO, crio)] {
+        for (index_rules, expected) in [(Old, client), (Client, client), (Transfer, transfer), (CriO, crio)] {
             let expected = if expected { Yes } else { No };
             assert_eq!(
-                host.takes(&entry, &[personality]),
+                host.takes(&entry, &[index_rules]),
                 expected,
-                "{node} takes {declared} ({personality:?})"
+                "{node} takes {declared} ({index_rules:?})"
             );
         }
     }

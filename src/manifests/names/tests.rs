@@ -1,4 +1,4 @@
-use crate::manifests::{Filter, Keep, Manifests, Note, Reading, Walk};
+use crate::manifests::{Filter, Keep, Manifests, Note, ReadOptions, Walk};
 use crate::workload::{Kinds, Later, PullPolicy};
 use std::fs;
 use std::path::Path;
@@ -16,7 +16,7 @@ fn folder(files: &[(&str, &str)]) -> TempDir {
 
 fn read(folder: &Path) -> Manifests {
     let (sift, kinds) = (Filter::default(), Kinds::default());
-    let reading = Reading {
+    let reading = ReadOptions {
         walk: Walk::Recursive,
         sift: &sift,
         namespace: "default",

@@ -1,13 +1,13 @@
 //! One run of Helm or kustomize.
 
-use super::super::Reading;
+use super::super::ReadOptions;
 use super::super::names::Tree;
 use super::super::notes::NoteKind;
 use super::super::read::{self, Wanted};
-use super::origin::Layer;
 use super::overlays::Overlay;
 use super::sources::{Chart, Sources, layer};
 use super::stage::{self, About, Obstacle};
+use super::written_at::Layer;
 use super::{Done, Job, Without, relative, top_of};
 use crate::providers::Renderer;
 use std::ffi::OsString;
@@ -19,7 +19,7 @@ impl Job {
         tool: Option<&Renderer>,
         home: &Path,
         tops: &[PathBuf],
-        reading: &Reading<'_>,
+        reading: &ReadOptions<'_>,
         wanted: &Wanted<'_>,
     ) -> Result<Done, Without> {
         let failed = |error: std::io::Error| Without::Note(NoteKind::Unrendered, error.to_string());
@@ -82,7 +82,7 @@ impl Job {
             let place = copied.display().to_string();
             Without::Note(NoteKind::Unrendered, why.to_string().replace(&place, &shown))
         })?;
-        let in_release = Reading { namespace, ..*reading };
+        let in_release = ReadOptions { namespace, ..*reading };
         let read = read::rendered(&text, &shown, &in_release, wanted);
         own.reverse();
         own.extend(layer(&folder.join("values.yaml")));

@@ -1,10 +1,10 @@
 //! Builds a kustomization, and finds where the images in its output are written.
 
-use super::super::Subject;
+use super::super::ManifestObject;
 use super::super::names::{Tree, at};
-use super::origin::Origin;
 use super::relative;
 use super::texts::Texts;
+use super::written_at::WrittenAt;
 use crate::yaml;
 use serde_json::Value;
 use std::path::{Component, Path, PathBuf};
@@ -47,7 +47,7 @@ impl Overlay {
     }
 
     /// Where an image is written: in the resource, in `images`, in a patch; or else in the resource that it is in.
-    pub(super) fn origin(&self, subject: &Subject, path: &str, image: &str, texts: &mut Texts) -> Origin {
+    pub(super) fn written_at(&self, subject: &ManifestObject, path: &str, image: &str, texts: &mut Texts) -> WrittenAt {
         let resource = self.resource(subject);
         let mut in_resource = None;
         if let Some(file) = &resource {
@@ -76,7 +76,7 @@ impl Overlay {
     }
 
     /// The file that a resource came from.
-    fn resource(&self, subject: &Subject) -> Option<PathBuf> {
+    fn resource(&self, subject: &ManifestObject) -> Option<PathBuf> {
         let (_, said) = subject.workload.annotations.iter().find(|(key, _)| key == ORIGIN)?;
         let path = said.lines().find_map(|line| line.trim().strip_prefix("path: "))?;
         let path = path.trim_matches(['"', '\'']);
@@ -84,8 +84,8 @@ impl Overlay {
     }
 }
 
-fn place(file: &Path, line: usize, value: Option<String>) -> Origin {
-    Origin {
+fn place(file: &Path, line: usize, value: Option<String>) -> WrittenAt {
+    WrittenAt {
         file: relative(file),
         line,
         value,
@@ -93,7 +93,7 @@ fn place(file: &Path, line: usize, value: Option<String>) -> Origin {
 }
 
 /// The line of an image in the file of its resource, and the text there. The resource's name may have got a prefix or suffix.
-fn written(text: &str, subject: &Subject, path: &str) -> Option<(usize, String)> {
+fn written(text: &str, subject: &ManifestObject, path: &str) -> Option<(usize, String)> {
     let object = &subject.workload.object;
     let documents = yaml::manifests(text).documents;
     let said = |value: &Value, pointer: &str| value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();

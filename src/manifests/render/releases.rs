@@ -3,9 +3,9 @@
 
 use super::super::names::at;
 use super::super::{Manifest, Release};
-use super::origin::{Layer, Lines};
 use super::relative;
 use super::stage::inside;
+use super::written_at::{Layer, Lines};
 use crate::files;
 use crate::limits;
 use crate::yaml;

@@ -1,10 +1,10 @@
 //! Where the images in rendered output come from, as far as its files show it.
 
-use super::super::Subject;
+use super::super::ManifestObject;
 use super::super::comments;
-use super::origin::{self, Layer, Lines, Origin};
 use super::overlays::Overlay;
 use super::texts::Texts;
+use super::written_at::{self, Layer, Lines, WrittenAt};
 use crate::files;
 use crate::limits;
 use crate::yaml;
@@ -27,21 +27,21 @@ pub(super) struct Chart {
 
 impl Sources {
     /// Sets for each image of an object where it comes from, and takes the comments there that accept findings.
-    pub(super) fn attribute(&self, subject: &mut Subject, texts: &mut Texts) {
+    pub(super) fn attribute(&self, subject: &mut ManifestObject, texts: &mut Texts) {
         let uses = subject.workload.templates.iter().flat_map(|template| &template.uses);
         let images: Vec<(Box<str>, String)> = uses
             .map(|image| (Box::from(image.path.as_str()), image.image.clone()))
             .collect();
         for (path, image) in images {
             let origin = match self {
-                Self::Chart(chart) => chart.origin(subject, &image, texts),
-                Self::Overlay(overlay) => overlay.origin(subject, &path, &image, texts),
+                Self::Chart(chart) => chart.written_at(subject, &image, texts),
+                Self::Overlay(overlay) => overlay.written_at(subject, &path, &image, texts),
             };
             let commented = comments::lines(texts.of(Path::new(&origin.file)));
             if let Some(Ok(ignore)) = comments::beside(&commented, origin.line).filter(|_| !commented.is_empty()) {
                 subject.ignores.push((path.clone(), ignore));
             }
-            subject.origins.push((path, origin));
+            subject.written_at.push((path, origin));
         }
         subject.reads = match self {
             Self::Chart(chart) => {
@@ -57,7 +57,7 @@ impl Sources {
 }
 
 impl Chart {
-    fn origin(&self, subject: &Subject, image: &str, texts: &mut Texts) -> Origin {
+    fn written_at(&self, subject: &ManifestObject, image: &str, texts: &mut Texts) -> WrittenAt {
         // `app/charts/sub/templates/x.yaml`: the first part is the chart's name, which need not be that of its folder.
         let template = subject.template.as_deref().and_then(|template| template.split_once('/'));
         let template = template.map(|(_, below)| below);
@@ -66,19 +66,19 @@ impl Chart {
             .map(|(chart, _)| chart);
         let mut layers = self.layers.clone();
         layers.extend(in_subchart.and_then(|chart| layer(&self.folder.join(chart).join("values.yaml"))));
-        if let Some(origin) = origin::of_values(&layers, image) {
+        if let Some(origin) = written_at::of_values(&layers, image) {
             return origin;
         }
         let Some(below) = template else {
-            return Origin {
+            return WrittenAt {
                 file: format!("{}/Chart.yaml", self.shown),
                 line: 1,
                 value: None,
             };
         };
         let file = self.folder.join(below);
-        let line = origin::line_in(texts.of(&file), image);
-        Origin {
+        let line = written_at::line_in(texts.of(&file), image);
+        WrittenAt {
             // A packed dependency has no files of its own.
             file: if file.is_file() {
                 file.display().to_string()

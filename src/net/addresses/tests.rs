@@ -36,7 +36,7 @@ fn metadata_and_link_local_are_never_reached() {
     ] {
         for reach in &everything {
             assert!(
-                matches!(reach.admits(ip(address)), Err(Refused::Never(_))),
+                matches!(reach.admits(ip(address)), Err(NotAdmitted::Never(_))),
                 "{address} with {reach:?}"
             );
         }
@@ -65,7 +65,7 @@ fn private_ranges_are_named() {
     ] {
         assert_eq!(
             listed(&[]).admits(ip(address)),
-            Err(Refused::Range(range.parse().unwrap())),
+            Err(NotAdmitted::Range(range.parse().unwrap())),
             "{address}"
         );
         assert_eq!(Reach::Everything.admits(ip(address)), Ok(()), "{address}");
@@ -94,7 +94,7 @@ fn of_several_addresses_only_admitted_ones_are_used() {
     assert_eq!(listed(&[]).choose(all.clone(), |ip| *ip), Ok(vec![ip("1.1.1.1")]));
     assert_eq!(
         listed(&[]).choose(vec![ip("169.254.169.254"), ip("10.0.0.1")], |ip| *ip),
-        Err(Refused::Range("10.0.0.0/8".parse().unwrap()))
+        Err(NotAdmitted::Range("10.0.0.0/8".parse().unwrap()))
     );
     assert_eq!(listed(&[]).choose(Vec::<IpAddr>::new(), |ip| *ip), Ok(vec![]));
 }
@@ -128,7 +128,7 @@ fn metadata_services_are_refused_by_name() {
     ] {
         let url = Url::parse(&format!("https://{host}/")).unwrap();
         for reach in [listed(&[]), Reach::Everything] {
-            assert!(matches!(reach.admits_host(&url), Err(Refused::Metadata(_))), "{url}");
+            assert!(matches!(reach.admits_host(&url), Err(NotAdmitted::Metadata(_))), "{url}");
         }
     }
     for host in [

@@ -1,7 +1,7 @@
 //! What was found of builds and layers, to outlooks; sizes, and what is too large.
 
 use super::*;
-use crate::policy::{Modes, Origin, Policies, Policy, Requester};
+use crate::policy::{Modes, Policies, Policy, PolicyLocation, Requester};
 use crate::runtime::Puller;
 use crate::runtime::content::BlobRef;
 use crate::runtime::outcome::Build;
@@ -9,8 +9,8 @@ use crate::verdict::size::Size;
 
 const MT: &str = "application/vnd.oci.image.manifest.v1+json";
 
-fn deep() -> Settings {
-    Settings {
+fn deep() -> PlanSettings {
+    PlanSettings {
         depth: Depth::Layers,
         ..settings()
     }
@@ -255,7 +255,7 @@ fn a_data_endpoint_is_named_with_what_it_takes() {
 fn questions_differ_by_depth_and_by_who_would_fetch() {
     let mut selecting = pod("reg.example/a:1", &[]);
     selecting["spec"]["nodeSelector"] = json!({"kubernetes.io/arch": "arm64"});
-    let checks = |object: &Value, settings: &Settings| {
+    let checks = |object: &Value, settings: &PlanSettings| {
         let workload = extract(object, None, "ns", &Kinds::default()).unwrap();
         plan(&workload, &nodes(&["amd64", "arm64"]), settings).checks
     };
@@ -329,7 +329,7 @@ fn too_large_for_the_nodes() {
 fn too_large_for_a_policy() {
     let object = |spec: &Value| json!({"apiVersion": "pullgate.dev/v1alpha1", "kind": "ImagePolicy", "metadata": {"name": "small"}, "spec": spec});
     let policies = |spec: &Value| {
-        let policy = Policy::compile(&object(spec), Origin::Cluster).unwrap_or_else(|problems| panic!("{problems:?}"));
+        let policy = Policy::compile(&object(spec), PolicyLocation::Cluster).unwrap_or_else(|problems| panic!("{problems:?}"));
         Policies::new(vec![Arc::new(policy)])
     };
     let pod = pod("reg.example/a:1", &[]);

@@ -2,12 +2,12 @@
 
 use super::*;
 use crate::image::Pattern;
-use crate::verdict::answer::{Judged, Look};
 use crate::verdict::message::{denial, image_of, warnings};
+use crate::verdict::review_result::{Handling, Judged};
 use crate::workload::Configured;
 
-fn rewriting(from: &str, to: &str) -> Settings {
-    Settings {
+fn rewriting(from: &str, to: &str) -> PlanSettings {
+    PlanSettings {
         rewrites: vec![Rewrite::new(Pattern::parse(from).unwrap(), to).unwrap()],
         ..settings()
     }
@@ -18,7 +18,7 @@ fn not_found() -> Result<ImageFacts, Failure> {
 }
 
 /// What goes to `serve` and `check`.
-fn answers(object: &Value, settings: &Settings, answer: &Result<ImageFacts, Failure>) -> Vec<Judged> {
+fn answers(object: &Value, settings: &PlanSettings, answer: &Result<ImageFacts, Failure>) -> Vec<Judged> {
     let judgements = judge_with(object, &facts(), settings, answer);
     let workload = extract(object, None, "ns", &settings.kinds).unwrap();
     let facts = facts();
@@ -31,7 +31,7 @@ fn answers(object: &Value, settings: &Settings, answer: &Result<ImageFacts, Fail
             reference: planned.reference,
             remark: planned.remark,
             judgement,
-            look: Look::Taken,
+            handling: Handling::Judged,
         })
         .collect()
 }
@@ -86,11 +86,11 @@ fn a_templates_image_is_looked_up_under_its_new_name_and_both_are_shown() {
 #[test]
 fn admission_has_rewritten_a_pod_before_serve_sees_it_and_not_before_check_does() {
     let serve = rewriting("docker.io/**", "harbor.corp/dockerhub/**");
-    let check = Settings {
+    let check = PlanSettings {
         admission: Admission::StillToCome,
         ..serve.clone()
     };
-    let looked_up = |object: &Value, settings: &Settings| {
+    let looked_up = |object: &Value, settings: &PlanSettings| {
         let workload = extract(object, None, "ns", &Kinds::default()).unwrap();
         plan(&workload, &facts(), settings).checks[0].reference.to_string()
     };
@@ -123,7 +123,7 @@ fn a_parameter_in_a_custom_kind_is_somebody_elses_to_fill_in() {
             "{note}"
         );
         // In `check` that is no proof that it pulls.
-        let check = answers(&workflow(image), &Settings::bare(Admission::StillToCome), &not_found());
+        let check = answers(&workflow(image), &PlanSettings::bare(Admission::StillToCome), &not_found());
         assert_eq!(
             (check[0].judgement.outlook, check[0].judgement.verdict),
             (Outlook::Unknown, Verdict::Warn)
@@ -198,7 +198,7 @@ fn only_owners_that_surely_come_before_the_gate_excuse_what_they_own() {
     let mut owned = pod("a.example/a:1", &[]);
     owned["metadata"]["ownerReferences"] =
         json!([{"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "name": "r", "controller": true}]);
-    let judged = |settings: &Settings| judge_with(&owned, &facts(), settings, &not_found()).remove(0);
+    let judged = |settings: &PlanSettings| judge_with(&owned, &facts(), settings, &not_found()).remove(0);
     assert_eq!(
         judged(&settings()).outlook,
         Outlook::MayFail,
@@ -211,7 +211,7 @@ fn only_owners_that_surely_come_before_the_gate_excuse_what_they_own() {
         images: Vec::new(),
         scope: None,
     };
-    let named = Settings {
+    let named = PlanSettings {
         kinds: Arc::new(Kinds::with(&[rollout])),
         ..settings()
     };
@@ -274,7 +274,7 @@ fn istios_injector_writes_the_image_of_a_gateway() {
         complete: false,
         ..facts()
     };
-    let check = Settings::bare(Admission::StillToCome);
+    let check = PlanSettings::bare(Admission::StillToCome);
     for (labels, facts, injected) in [
         (&wanted, facts(), true),
         (&json!({"istio.io/rev": "canary"}), facts(), true),
@@ -286,7 +286,7 @@ fn istios_injector_writes_the_image_of_a_gateway() {
         (&json!({}), unseen.clone(), true),
         (&refused, unseen, false),
     ] {
-        let outlook = |settings: &Settings| {
+        let outlook = |settings: &PlanSettings| {
             judge_with(&gateway("auto", labels), &facts, settings, &not_found())
                 .remove(0)
                 .outlook

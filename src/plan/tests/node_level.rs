@@ -1,7 +1,7 @@
 //! What only the node knows: its docker config, credential provider plugins, and (in `check`) credential helpers.
 
 use super::*;
-use crate::credentials::Source;
+use crate::credentials::CredentialSource;
 use crate::credentials::node::{NodeCredentials, Provided, StandIn};
 use crate::policy::Matching;
 use crate::verdict::soften::PresenceRule;
@@ -19,7 +19,7 @@ fn entries(key: &str, user: &str) -> Arc<Vec<(String, Credential)>> {
 }
 
 /// The same for every repository of the object.
-fn answers(object: &Value, facts: &Facts, settings: &Settings, provided: &Provided) -> NodeCredentials {
+fn answers(object: &Value, facts: &Facts, settings: &PlanSettings, provided: &Provided) -> NodeCredentials {
     let workload = extract(object, None, "ns", &Kinds::default()).unwrap();
     let mut node = NodeCredentials::default();
     for wanted in plan(&workload, facts, settings).wanted {
@@ -29,7 +29,7 @@ fn answers(object: &Value, facts: &Facts, settings: &Settings, provided: &Provid
 }
 
 /// User names of what is offered, and their sources.
-fn offered(object: &Value, facts: &Facts, settings: &Settings, provided: &Provided) -> Vec<(String, Option<Source>)> {
+fn offered(object: &Value, facts: &Facts, settings: &PlanSettings, provided: &Provided) -> Vec<(String, Option<CredentialSource>)> {
     let workload = extract(object, None, "ns", &Kinds::default()).unwrap();
     let node = answers(object, facts, settings, provided);
     let plan = crate::plan::plan(&workload, facts, settings, &node, &Matching::none());
@@ -47,7 +47,7 @@ fn judged(object: &Value, facts: &Facts, provided: &Provided, answer: &Result<Im
 fn judged_with(
     object: &Value,
     facts: &Facts,
-    settings: &Settings,
+    settings: &PlanSettings,
     provided: &Provided,
     answer: &Result<ImageFacts, Failure>,
 ) -> Judgement {
@@ -72,7 +72,7 @@ fn judged_with(
 #[test]
 fn pod_then_docker_config_then_plugins() {
     let facts = with_secret(facts(), "regcred", PULL, GOOD);
-    let settings = Settings {
+    let settings = PlanSettings {
         docker_config: entries("reg.example", "docker"),
         ..settings()
     };
@@ -86,12 +86,12 @@ fn pod_then_docker_config_then_plugins() {
         docker_config: Some(credential("helper")),
         ..Provided::default()
     };
-    let secret = Source::Secret("regcred".to_owned());
-    let plugin = |name: &str| Source::Provider(name.to_owned());
+    let secret = CredentialSource::Secret("regcred".to_owned());
+    let plugin = |name: &str| CredentialSource::Provider(name.to_owned());
     let expect = [
         ("u", secret),
-        ("helper", Source::DockerConfig),
-        ("docker", Source::DockerConfig),
+        ("helper", CredentialSource::DockerConfig),
+        ("docker", CredentialSource::DockerConfig),
         // All plugins make one keyring: the longest key first, whoever gave it.
         ("plugin-2", plugin("two")),
         ("plugin-1", plugin("one")),
@@ -158,7 +158,7 @@ fn a_plugin_that_gave_no_answer_is_no_leave_to_tell_what_nodes_hold() {
         unanswered: Some("the plugin failed".to_owned()),
         ..Provided::default()
     };
-    let hide = Settings {
+    let hide = PlanSettings {
         presence_rule: PresenceRule::Hide,
         ..settings()
     };

@@ -4,7 +4,7 @@ use super::*;
 use crate::plan::pools::Kind;
 use crate::runtime::Pool;
 use crate::runtime::containerd::peers::Shared;
-use crate::runtime::outcome::Rejection;
+use crate::runtime::outcome::NodeSettingsFault;
 use crate::verdict::soften::PresenceRule;
 use crate::workload::selector::{NodeSelector, Requirement};
 use std::collections::BTreeSet;
@@ -44,13 +44,13 @@ fn gone() -> Result<ImageFacts, Failure> {
     Err(failure(Evidence::TagUnknown { repository_exists: true }, 404))
 }
 
-fn judged(object: &Value, nodes: Vec<Node>, settings: &Settings, answer: &Result<ImageFacts, Failure>) -> Judgement {
+fn judged(object: &Value, nodes: Vec<Node>, settings: &PlanSettings, answer: &Result<ImageFacts, Failure>) -> Judgement {
     judge_with(object, &cluster(nodes), settings, answer).remove(0)
 }
 
-fn sharing(names: &[&str]) -> Settings {
+fn sharing(names: &[&str]) -> PlanSettings {
     let shared = Arc::new(Shared::new(names.iter().map(|name| (*name).to_owned())));
-    Settings {
+    PlanSettings {
         shared: BTreeMap::from([(Pool::default(), shared)]),
         ..settings()
     }
@@ -205,7 +205,7 @@ fn without_a_default_endpoint_nodes_ask_only_each_other() {
 #[test]
 fn what_only_peers_may_give_hinges_on_what_they_hold() {
     let nobody = || {
-        let evidence = Evidence::Rejected(Rejection::PeersOnly);
+        let evidence = Evidence::NodeSettings(NodeSettingsFault::PeersOnly);
         Err(Failure::plain(evidence, "reg.example".to_owned()))
     };
     let all = sharing(&["*"]);
@@ -221,7 +221,7 @@ fn what_only_peers_may_give_hinges_on_what_they_hold() {
 
 #[test]
 fn what_nodes_hold_of_others_images_is_not_told_where_it_is_hidden() {
-    let hide = Settings {
+    let hide = PlanSettings {
         presence_rule: PresenceRule::Hide,
         ..sharing(&["*"])
     };

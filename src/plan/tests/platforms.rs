@@ -100,7 +100,7 @@ fn admission_has_merged_it_into_a_pod_and_will_in_check() {
         Outlook::MayFail,
         "what stands in the Pod holds"
     );
-    let check = Settings::bare(Admission::StillToCome);
+    let check = PlanSettings::bare(Admission::StillToCome);
     assert_eq!(
         judge_with(&object, &facts, &check, &answer).remove(0).outlook,
         Outlook::WillFail
@@ -189,7 +189,7 @@ fn nothing_known_about_nodes_denies_for_no_platform() {
 
 #[test]
 fn platforms_that_are_written_hold_for_the_system_that_is_selected() {
-    let written = Settings {
+    let written = PlanSettings {
         platforms: Platforms::Default(vec![platform("amd64"), Platform::parse("windows/amd64").unwrap()]),
         ..settings()
     };
@@ -294,7 +294,7 @@ fn a_virtual_machine_of_hyper_v_has_a_build_of_its_own() {
 fn every_architecture_of_a_system_is_asked_for_at_depth() {
     let object = on(deployment, &json!({"nodeSelector": {"kubernetes.io/os": "windows"}}));
     let workload = extract(&object, None, "ns", &Kinds::default()).expect("an object with images");
-    let deep = Settings {
+    let deep = PlanSettings {
         depth: Depth::Config,
         ..settings()
     };

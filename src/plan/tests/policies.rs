@@ -1,13 +1,13 @@
 //! Policies from literals to verdicts: what is asked of a registry at all, and what is done about what it says.
 
 use super::*;
-use crate::credentials::Source;
-use crate::policy::{Circumstances, Modes, Origin, Policies, Policy, Requester};
-use crate::verdict::Voice;
+use crate::credentials::CredentialSource;
+use crate::policy::{Circumstances, Modes, Policies, Policy, PolicyLocation, Requester};
+use crate::verdict::Told;
 
 fn policy(name: &str, spec: &Value) -> Arc<Policy> {
     let object = json!({"apiVersion": "pullgate.dev/v1alpha1", "kind": "ImagePolicy", "metadata": {"name": name}, "spec": spec});
-    Arc::new(Policy::compile(&object, Origin::Cluster).unwrap_or_else(|problems| panic!("{name}: {problems:?}")))
+    Arc::new(Policy::compile(&object, PolicyLocation::Cluster).unwrap_or_else(|problems| panic!("{name}: {problems:?}")))
 }
 
 pub(super) fn circumstances(modes: &Modes) -> Circumstances<'_> {
@@ -91,17 +91,14 @@ fn a_name_that_is_denied_is_never_asked_for() {
 
 #[test]
 fn where_a_rule_only_warns_or_is_tried_the_look_up_goes_on() {
-    for (mode, verdict, voice) in [
-        ("Warn", Verdict::Warn, Voice::Spoken),
-        ("Audit", Verdict::Allow, Voice::Silent),
-    ] {
+    for (mode, verdict, told) in [("Warn", Verdict::Warn, Told::Yes), ("Audit", Verdict::Allow, Told::No)] {
         let rule = json!({"mode": mode, "registries": {"deny": ["docker.io/**"]}});
         let (judgement, checks) = ask("nginx:1", &[policy("p", &rule)], &good());
         assert_eq!((judgement.verdict, checks), (verdict, 1), "{mode}");
         assert_eq!(causes(&judgement), [Cause::RegistryNotAllowed]);
         assert_eq!(
-            (judgement.decisions[0].voice, judgement.decisions[0].enforced),
-            (voice, Verdict::Deny)
+            (judgement.decisions[0].told, judgement.decisions[0].enforced),
+            (told, Verdict::Deny)
         );
         // What the registry says is not the policy's.
         let (judgement, _) = ask("nginx:1", &[policy("p", &rule)], &missing());
@@ -385,8 +382,8 @@ fn a_short_name_that_is_not_on_docker_hub_is_offered_from_the_allow_list() {
         ["reg.example/team/app:1", "reg.example/team/library/app:1"],
         "a place that another policy refuses is no place"
     );
-    let secrets: Vec<&Source> = asked[0].1.credentials.iter().flat_map(|offer| &offer.source).collect();
-    assert_eq!(secrets, [&Source::Secret("regcred".to_owned())]);
+    let secrets: Vec<&CredentialSource> = asked[0].1.credentials.iter().flat_map(|offer| &offer.source).collect();
+    assert_eq!(secrets, [&CredentialSource::Secret("regcred".to_owned())]);
     let before = judgements.clone();
     offer(&mut judgements, &asked, &[outcome(missing()).into()]);
     assert_eq!(judgements, before);

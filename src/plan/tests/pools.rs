@@ -17,7 +17,7 @@ fn in_pool(name: &str, runtime: &str, pool: &str) -> Node {
     }))
 }
 
-fn pools(names: &[&str]) -> Settings {
+fn pools(names: &[&str]) -> PlanSettings {
     let pool = |name: &&str| NodePool {
         name: Arc::from(*name),
         selector: NodeSelector(vec![Requirement {
@@ -27,13 +27,13 @@ fn pools(names: &[&str]) -> Settings {
         }]),
         runtime: Kind::Containerd,
     };
-    Settings {
+    PlanSettings {
         pools: names.iter().map(pool).collect(),
         ..settings()
     }
 }
 
-fn setups(nodes: Vec<Node>, settings: &Settings) -> Vec<(Runtime, u16)> {
+fn setups(nodes: Vec<Node>, settings: &PlanSettings) -> Vec<(Runtime, u16)> {
     let facts = Facts {
         nodes: Arc::new(nodes),
         ..facts()
@@ -121,7 +121,7 @@ fn one_finding_names_the_pool_its_runtime_and_what_it_would_do() {
     );
     assert_eq!(judgement.ways[0].settings, ["/etc/1:3"]);
     // What is not known of a pool is not known, whatever others do.
-    let unknown = Evidence::Unresolved(crate::runtime::outcome::Unresolved::Unreadable);
+    let unknown = Evidence::NodeSettings(crate::runtime::outcome::NodeSettingsFault::Unreadable);
     let judgement = told(|setup| setup.pool.0 == 1, &unknown);
     assert_eq!(judgement.outlook, Outlook::Unknown);
     let message = &judgement.findings[0].message;
@@ -136,16 +136,16 @@ fn one_finding_names_the_pool_its_runtime_and_what_it_would_do() {
 
 #[test]
 fn a_policy_judges_a_short_name_as_each_node_completes_it() {
-    use crate::policy::{Origin, Policy};
+    use crate::policy::{Policy, PolicyLocation};
     use crate::runtime::Pool;
     use crate::runtime::crio::registries_conf::RegistriesConf;
     let object = json!({"apiVersion": "pullgate.dev/v1alpha1", "kind": "ImagePolicy", "metadata": {"name": "p"},
                         "spec": {"registries": {"allow": ["docker.io/**"]}}});
-    let policies = Policies::new(vec![Arc::new(Policy::compile(&object, Origin::Cluster).unwrap())]);
+    let policies = Policies::new(vec![Arc::new(Policy::compile(&object, PolicyLocation::Cluster).unwrap())]);
     let workload = extract(&deployment("app:1", &[]), None, "ns", &Kinds::default()).unwrap();
     let raised = |nodes: Vec<Node>, conf: Option<&str>| {
         let conf = conf.map(|text| Arc::new(RegistriesConf::parse(text, &[]).unwrap().into()));
-        let settings = Settings {
+        let settings = PlanSettings {
             registries_conf: conf.into_iter().map(|conf| (Pool::default(), conf)).collect(),
             ..settings()
         };
@@ -185,7 +185,7 @@ fn a_policy_judges_a_short_name_as_each_node_completes_it() {
 fn what_nodes_run_that_do_not_say_it_and_what_all_are_taken_to_run() {
     let nodes = || vec![in_pool("a", "docker://20.10", "x"), in_pool("b", "containerd://1.6.9", "gpu")];
     let old = Runtime::of_node("containerd://1.6.9").unwrap()[0];
-    let with = |runtimes| Settings {
+    let with = |runtimes| PlanSettings {
         runtimes,
         ..pools(&["gpu"])
     };
@@ -193,7 +193,7 @@ fn what_nodes_run_that_do_not_say_it_and_what_all_are_taken_to_run() {
     assert_eq!(setups(nodes(), &given), [(old, 1), (crio(), 0)]);
     let exactly = with(Runtimes::Exactly(vec![crio()]));
     assert_eq!(setups(nodes(), &exactly), [(crio(), 0), (crio(), 1)]);
-    let none = |runtimes| Settings { runtimes, ..settings() };
+    let none = |runtimes| PlanSettings { runtimes, ..settings() };
     assert_eq!(setups(Vec::new(), &none(Runtimes::Default(vec![crio()]))), [(crio(), 0)]);
     let guessed = setups(Vec::new(), &none(Runtimes::Guess));
     assert!(
@@ -203,7 +203,7 @@ fn what_nodes_run_that_do_not_say_it_and_what_all_are_taken_to_run() {
 }
 
 /// Each pool by its number, and nodes of no pool.
-fn without_nodes(selector: &Value, settings: &Settings) -> Vec<(Runtime, u16)> {
+fn without_nodes(selector: &Value, settings: &PlanSettings) -> Vec<(Runtime, u16)> {
     let mut object = deployment("reg.example/app:1", &[]);
     object["spec"]["template"]["spec"]["nodeSelector"] = selector.clone();
     let facts = Facts {
@@ -234,7 +234,7 @@ fn without_nodes_each_pool_is_a_candidate_unless_the_selector_rules_it_out() {
             ..pool.clone()
         })
         .collect();
-    let with = |runtimes| Settings { runtimes, ..two.clone() };
+    let with = |runtimes| PlanSettings { runtimes, ..two.clone() };
     let (today, any) = (Runtime::usual_crio()[0], Runtime::today());
     let guessed = with(Runtimes::Guess);
     let all = [(any, 0), (today, 1), (any, 2)];
@@ -252,7 +252,7 @@ fn without_nodes_each_pool_is_a_candidate_unless_the_selector_rules_it_out() {
 #[test]
 fn registries_are_asked_as_the_newest_node_of_each_runtime() {
     let asked_as = |nodes: Vec<Node>, runtimes: Runtimes| {
-        let settings = Settings { runtimes, ..settings() };
+        let settings = PlanSettings { runtimes, ..settings() };
         let facts = Facts {
             nodes: Arc::new(nodes),
             ..facts()

@@ -30,8 +30,8 @@ fn gone() -> Result<ImageFacts, Failure> {
     Err(failure(Evidence::TagUnknown { repository_exists: true }, 404))
 }
 
-fn hide() -> Settings {
-    Settings {
+fn hide() -> PlanSettings {
+    PlanSettings {
         presence_rule: PresenceRule::Hide,
         ..settings()
     }

@@ -12,7 +12,13 @@ fn running(image: &str, secrets: &[&str]) -> Value {
     object
 }
 
-fn judged_with(new: &Value, old: &Value, facts: &Facts, settings: &Settings, answer: &Result<ImageFacts, Failure>) -> Judgement {
+fn judged_with(
+    new: &Value,
+    old: &Value,
+    facts: &Facts,
+    settings: &PlanSettings,
+    answer: &Result<ImageFacts, Failure>,
+) -> Judgement {
     let workload = extract(new, Some(old), "ns", &Kinds::default()).unwrap();
     let mut plan = crate::plan::plan(&workload, facts, settings, &NodeCredentials::default(), &Matching::none());
     let source = plan.checks[0].credentials.first().and_then(|offer| offer.source.clone());
@@ -178,7 +184,7 @@ fn what_nodes_list_is_not_told_for_it_where_it_is_hidden() {
         "status": {"nodeInfo": {"operatingSystem": "linux", "architecture": "amd64",
                                 "containerRuntimeVersion": "containerd://1.7.1", "kubeletVersion": "v1.30.1"}},
     });
-    let hide = Settings {
+    let hide = PlanSettings {
         presence_rule: PresenceRule::Hide,
         ..settings()
     };
@@ -191,7 +197,7 @@ fn what_nodes_list_is_not_told_for_it_where_it_is_hidden() {
 
 #[test]
 fn rewritten_names_are_compared_as_nodes_see_them() {
-    let settings = Settings {
+    let settings = PlanSettings {
         rewrites: vec![Rewrite::new(crate::image::Pattern::parse("docker.io/**").unwrap(), "reg.example/hub/**").unwrap()],
         ..settings()
     };

@@ -4,7 +4,7 @@ use super::{CaseOutcome, Registry};
 use crate::image::{Digest, Platform, Reference};
 use crate::runtime::content::{Body, Content, IndexEntry, Unpack};
 use crate::runtime::outcome::{
-    AuthStage, Build, ConnectionFault, ContentFault, Evidence, Failure, ImageFacts, Refusal, Rejection, TimeoutStage, TlsFault,
+    AuthStage, Build, ConnectionFault, ContentFault, Evidence, Failure, GuardRule, ImageFacts, Rejection, TimeoutStage, TlsFault,
 };
 use crate::verdict::Cause;
 
@@ -111,7 +111,7 @@ pub fn simulate(registry: &Registry, shown: CaseOutcome, reference: &Reference, 
         Cause::LookupRefused => fail(
             0,
             "",
-            Evidence::Refused(Refusal::Address {
+            Evidence::StoppedByGuard(GuardRule::Address {
                 range: "10.0.0.0/8".to_owned(),
             }),
         ),

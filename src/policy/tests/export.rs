@@ -180,7 +180,7 @@ proptest! {
                 spec["registries"][key] = list.into();
             }
         }
-        prop_assume!(Policy::compile(&object("p", &spec), Origin::Cluster).is_ok());
+        prop_assume!(Policy::compile(&object("p", &spec), PolicyLocation::Cluster).is_ok());
         for image in images {
             prop_assert_eq!(broken(&spec, &image), expected(&spec, &image), "{} {}", spec, image);
         }

@@ -129,13 +129,16 @@ fn exemptions_take_out_of_their_own_policy_only() {
 
 #[test]
 fn a_policy_of_a_file_and_one_of_the_cluster_do_not_speak_for_each_other() {
-    let compile = |origin: Origin, spec: Value| Arc::new(Policy::compile(&object("same", &spec), origin).unwrap());
+    let compile = |location: PolicyLocation, spec: Value| Arc::new(Policy::compile(&object("same", &spec), location).unwrap());
     let policies = Policies::new(vec![
         compile(
-            Origin::Cluster,
+            PolicyLocation::Cluster,
             json!({"mode": "Audit", "registries": {"allow": ["reg.corp/**"]}}),
         ),
-        compile(Origin::File("a.yaml:1".to_owned()), json!({"tags": {"deny": ["latest"]}})),
+        compile(
+            PolicyLocation::File("a.yaml:1".to_owned()),
+            json!({"tags": {"deny": ["latest"]}}),
+        ),
     ]);
     let names: Vec<&str> = policies.iter().map(|policy| &*policy.name).collect();
     assert_eq!(names, ["same", "same (in the cluster)"]);

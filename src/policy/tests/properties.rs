@@ -99,7 +99,7 @@ fn spec() -> impl Strategy<Value = Value> {
 fn compiled(specs: &[Value]) -> Vec<Arc<Policy>> {
     let policies = specs.iter().enumerate();
     policies
-        .filter_map(|(at, spec)| Policy::compile(&object(&format!("p{at}"), spec), Origin::Cluster).ok())
+        .filter_map(|(at, spec)| Policy::compile(&object(&format!("p{at}"), spec), PolicyLocation::Cluster).ok())
         .map(Arc::new)
         .collect()
 }
@@ -121,9 +121,9 @@ fn verdicts(matching: &Matching, image: &Reference) -> Vec<(Cause, Arc<str>, Dec
 proptest! {
     #[test]
     fn no_document_panics(value in any_json(), spec in any_json()) {
-        let _ = Policy::compile(&value, Origin::Cluster);
+        let _ = Policy::compile(&value, PolicyLocation::Cluster);
         let _ = cases::PolicyTest::read(&value);
-        let policy = Policy::compile(&object("p", &spec), Origin::Cluster);
+        let policy = Policy::compile(&object("p", &spec), PolicyLocation::Cluster);
         if let Ok(policy) = policy {
             let matching = matching(&[Arc::new(policy)]);
             let _ = verdicts(&matching.narrowed(&reference("nginx")), &reference("nginx"));
@@ -133,7 +133,7 @@ proptest! {
     #[test]
     fn no_text_panics(text in "(apiVersion: pullgate.dev/v1alpha1\nkind: ImagePolicy\nmetadata: \\{name: a\\}\nspec:\n)?[-a-z:{}\\[\\]*&<!|>#%. \n'0-9,?~\"/]{0,80}") {
         for document in crate::yaml::documents(&text).documents {
-            for problem in Policy::compile(&document.value, Origin::Cluster).err().into_iter().flatten() {
+            for problem in Policy::compile(&document.value, PolicyLocation::Cluster).err().into_iter().flatten() {
                 let (line, column) = document.place_of(&problem.path);
                 prop_assert!(line >= 1 && column >= 1);
             }
@@ -160,7 +160,7 @@ proptest! {
     fn on_a_tie_the_image_is_refused(allow in pattern_text(), deny in pattern_text(), name in name()) {
         let spec = json!({"registries": {"allow": [allow], "deny": [deny]}});
         let patterns = (Pattern::parse(&allow), Pattern::parse(&deny));
-        let ((Ok(allow), Ok(deny)), Ok(policy)) = (patterns, Policy::compile(&object("p", &spec), Origin::Cluster)) else { return Ok(()) };
+        let ((Ok(allow), Ok(deny)), Ok(policy)) = (patterns, Policy::compile(&object("p", &spec), PolicyLocation::Cluster)) else { return Ok(()) };
         let passes = matching(&[Arc::new(policy)]).names(&reference(&format!("{name}:1")), "x").is_empty();
         let expected = allow.matches(&name) && !(deny.matches(&name) && deny.specificity() >= allow.specificity());
         prop_assert_eq!(passes, expected);
@@ -170,7 +170,7 @@ proptest! {
     fn an_allow_pattern_that_is_said_to_allow_nothing_allows_nothing(allow in pattern_text(), deny in pattern_text(), name in name()) {
         let spec = json!({"registries": {"allow": [allow], "deny": [deny]}});
         let (Ok(allow), Ok(deny)) = (Pattern::parse(&allow), Pattern::parse(&deny)) else { return Ok(()) };
-        if Policy::compile(&object("p", &spec), Origin::Cluster).is_err() && allow.matches(&name) {
+        if Policy::compile(&object("p", &spec), PolicyLocation::Cluster).is_err() && allow.matches(&name) {
             prop_assert!(deny.matches(&name) && deny.specificity() >= allow.specificity(), "{} {}", allow, deny);
         }
     }

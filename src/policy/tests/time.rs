@@ -187,6 +187,6 @@ fn what_is_wrong_with_dates_and_words_is_said() {
 #[test]
 fn words_are_on_one_line_and_harmless() {
     let spec = json!({"registries": {"deny": ["docker.io/**"]}, "message": "Ask\n  \u{1b}[31m#platform", "link": "https://wiki.corp/images"});
-    let words = decided(&spec, "", "2026-12-01").unwrap().1.words.unwrap();
-    assert_eq!(words.to_string(), "Ask \\u{1b}[31m#platform (https://wiki.corp/images)");
+    let message = decided(&spec, "", "2026-12-01").unwrap().1.policy_message.unwrap();
+    assert_eq!(message.to_string(), "Ask \\u{1b}[31m#platform (https://wiki.corp/images)");
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::verdict::Voice;
+use crate::verdict::Told;
 use Verdict::{Allow, Deny, Warn};
 
 fn will_fail() -> Finding {
@@ -90,7 +90,7 @@ fn the_severest_vote_wins_through_the_modes() {
             (decision.verdict, decision.policy.as_deref(), decision.enforced),
             (verdict, Some(of), enforced)
         );
-        assert_eq!(decision.voice, if verdict == Allow { Voice::Silent } else { Voice::Spoken });
+        assert_eq!(decision.told, if verdict == Allow { Told::No } else { Told::Yes });
     }
 }
 
@@ -117,17 +117,17 @@ fn a_policys_mode_governs_what_it_says_and_nothing_else() {
 #[test]
 fn what_no_policy_votes_on_follows_the_settings_mode() {
     let strict = policy("strict", &json!({"actions": {"Timeout": "Deny"}}));
-    for (mode, verdict, voice) in [
-        (Mode::Enforce, Deny, Voice::Spoken),
-        (Mode::Warn, Warn, Voice::Spoken),
-        (Mode::Audit, Allow, Voice::Silent),
+    for (mode, verdict, told) in [
+        (Mode::Enforce, Deny, Told::Yes),
+        (Mode::Warn, Warn, Told::Yes),
+        (Mode::Audit, Allow, Told::No),
     ] {
         let modes = Modes::everywhere(mode);
         for policies in [vec![], vec![Arc::clone(&strict)]] {
             let decision = matching_in(&policies, &modes).decide(&will_fail(), None);
             assert_eq!(
-                (decision.verdict, decision.policy, decision.voice, decision.enforced),
-                (verdict, None, voice, Deny)
+                (decision.verdict, decision.policy, decision.told, decision.enforced),
+                (verdict, None, told, Deny)
             );
         }
         // The settings' mode does not weaken a policy.
@@ -138,7 +138,7 @@ fn what_no_policy_votes_on_follows_the_settings_mode() {
         );
         // A remark stays a remark, but in Audit nobody is told.
         let remark = finding(Cause::RateLimited, Outlook::Pulls);
-        assert_eq!(matching.decide(&remark, None).voice, voice);
+        assert_eq!(matching.decide(&remark, None).told, told);
     }
 }
 

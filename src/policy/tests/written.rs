@@ -153,7 +153,7 @@ fn a_size_without_a_unit_needs_no_quotes() {
 #[test]
 fn the_object_itself_is_held_against_its_form() {
     let all = |object: Value| {
-        let problems = Policy::compile(&object, Origin::Cluster).expect_err("a problem");
+        let problems = Policy::compile(&object, PolicyLocation::Cluster).expect_err("a problem");
         problems.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     assert_eq!(
@@ -180,7 +180,7 @@ fn the_object_itself_is_held_against_its_form() {
         ("a\nb", false),
     ] {
         assert_eq!(
-            Policy::compile(&object(name, &json!({})), Origin::Cluster).is_ok(),
+            Policy::compile(&object(name, &json!({})), PolicyLocation::Cluster).is_ok(),
             good,
             "{name:?}"
         );
@@ -192,15 +192,15 @@ fn the_object_itself_is_held_against_its_form() {
         json!({"metadata": []}),
         json!({"spec": []}),
     ] {
-        assert!(Policy::compile(&odd, Origin::Cluster).is_err());
+        assert!(Policy::compile(&odd, PolicyLocation::Cluster).is_err());
     }
-    let text = Policy::compile(&json!("x"), Origin::Cluster).unwrap_err();
+    let text = Policy::compile(&json!("x"), PolicyLocation::Cluster).unwrap_err();
     assert_eq!(text.len(), 1, "said once: {text:?}");
     // Fields that the API server adds are ignored.
     let mut from_cluster = object("p", &json!({"mode": "Warn"}));
     from_cluster["metadata"]["managedFields"] = json!([{"manager": "kubectl"}]);
     from_cluster["status"] = json!({"conditions": []});
-    assert!(Policy::compile(&from_cluster, Origin::Cluster).is_ok());
+    assert!(Policy::compile(&from_cluster, PolicyLocation::Cluster).is_ok());
 }
 
 #[test]
@@ -292,7 +292,7 @@ fn a_selector_that_selects_nothing_is_a_mistake() {
     let selects = |selector: Value| {
         Policy::compile(
             &object("p", &json!({"match": {"namespaceSelector": selector}})),
-            Origin::Cluster,
+            PolicyLocation::Cluster,
         )
         .is_ok()
     };

@@ -32,14 +32,14 @@ pub(in crate::registry) struct Through {
 /// Makes connections within a time limit, which includes the name's resolution and TLS.
 #[derive(Debug, Clone)]
 pub(in crate::registry) struct Connector {
-    way: Way,
+    transport: Transport,
     limit: Duration,
 }
 
 #[derive(Debug, Clone)]
-enum Way {
+enum Transport {
     Direct(HttpsConnector<Sockets>),
-    Through(Box<HttpsConnector<Tunnel<HttpsConnector<Sockets>>>>),
+    Tunnelled(Box<HttpsConnector<Tunnel<HttpsConnector<Sockets>>>>),
 }
 
 impl Connector {
@@ -54,18 +54,18 @@ impl Connector {
         #[cfg(target_os = "linux")]
         http.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
         let direct = HttpsConnector::from((Sockets(http), Arc::clone(tls)));
-        let way = match proxy {
-            None => Way::Direct(direct),
+        let transport = match proxy {
+            None => Transport::Direct(direct),
             Some(proxy) => {
                 let tunnel = Tunnel::new(proxy.at.clone(), direct);
                 let tunnel = match &proxy.authorization {
                     Some(authorization) => tunnel.with_auth(authorization.clone()),
                     None => tunnel,
                 };
-                Way::Through(Box::new(HttpsConnector::from((tunnel, Arc::clone(tls)))))
+                Transport::Tunnelled(Box::new(HttpsConnector::from((tunnel, Arc::clone(tls)))))
             }
         };
-        Self { way, limit }
+        Self { transport, limit }
     }
 }
 
@@ -79,11 +79,11 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, to: Uri) -> Self::Future {
-        let Self { way, limit } = self.clone();
+        let Self { transport, limit } = self.clone();
         let connect = async {
-            match way {
-                Way::Direct(way) => way.oneshot(to).await.map(Carried::new),
-                Way::Through(way) => (*way).oneshot(to).await.map(Carried::new),
+            match transport {
+                Transport::Direct(direct) => direct.oneshot(to).await.map(Carried::new),
+                Transport::Tunnelled(tunnel) => (*tunnel).oneshot(to).await.map(Carried::new),
             }
         };
         Box::pin(async move {

@@ -23,7 +23,7 @@ pub(super) fn config(roots: &[CertificateDer<'static>], identity: Option<&[u8]>)
 /// TLS that believes anybody.
 pub(super) fn unverified(identity: Option<&[u8]>) -> Result<ClientConfig, String> {
     let provider = provider();
-    with(Arc::new(Anybody(Arc::clone(&provider))), provider, identity)
+    with(Arc::new(AcceptAnyCertificate(Arc::clone(&provider))), provider, identity)
 }
 
 fn provider() -> Arc<CryptoProvider> {
@@ -73,13 +73,13 @@ struct AsNodes {
     roots: Vec<CertificateDer<'static>>,
     provider: Arc<CryptoProvider>,
     bundle: Option<PathBuf>,
-    some: OnceLock<Result<Believed, String>>,
-    all: OnceLock<Result<Believed, String>>,
+    some: OnceLock<Result<TrustedRoots, String>>,
+    all: OnceLock<Result<TrustedRoots, String>>,
 }
 
 /// Some roots, and what verifies by them.
 #[derive(Debug)]
-struct Believed {
+struct TrustedRoots {
     usual: Arc<WebPkiServerVerifier>,
     roots: Vec<CertificateDer<'static>>,
 }
@@ -106,7 +106,7 @@ impl AsNodes {
         Ok(nodes)
     }
 
-    fn some(&self) -> Result<&Believed, &str> {
+    fn some(&self) -> Result<&TrustedRoots, &str> {
         let read = || {
             let certificates = rustls_native_certs::load_certs_from_paths(self.bundle.as_deref(), None).certs;
             self.with(certificates)
@@ -114,20 +114,20 @@ impl AsNodes {
         self.some.get_or_init(read).as_ref().map_err(String::as_str)
     }
 
-    fn all(&self) -> Result<&Believed, &str> {
+    fn all(&self) -> Result<&TrustedRoots, &str> {
         let read = || self.with(rustls_native_certs::load_native_certs().certs);
         self.all.get_or_init(read).as_ref().map_err(String::as_str)
     }
 
     /// Those of the system that cannot be used, or read, are left out, as by Go.
-    fn with(&self, system: Vec<CertificateDer<'static>>) -> Result<Believed, String> {
+    fn with(&self, system: Vec<CertificateDer<'static>>) -> Result<TrustedRoots, String> {
         let roots: Vec<_> = self.roots.iter().cloned().chain(system).collect();
         let mut store = RootCertStore::empty();
         store.add_parsable_certificates(roots.iter().cloned());
         let usual = WebPkiServerVerifier::builder_with_provider(Arc::new(store), Arc::clone(&self.provider))
             .build()
             .map_err(|error| format!("no HTTPS client can be set up ({error})"))?;
-        Ok(Believed { usual, roots })
+        Ok(TrustedRoots { usual, roots })
     }
 }
 
@@ -141,7 +141,7 @@ fn bundle() -> Option<PathBuf> {
     std::fs::File::open(&file).is_ok().then_some(file)
 }
 
-impl Believed {
+impl TrustedRoots {
     fn verify(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -207,11 +207,11 @@ impl ServerCertVerifier for AsNodes {
     }
 }
 
-/// Believes every certificate, where the settings of nodes say so.
+/// Accepts every certificate, where the settings of nodes say so.
 #[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
+struct AcceptAnyCertificate(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for AcceptAnyCertificate {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,

@@ -2,18 +2,18 @@
 
 use super::folder::Folder;
 use crate::image::{Reference, Target, escape};
-use crate::registry::section::Image;
-use crate::registry::section::{Section, place};
+use crate::registry::show_section::Image;
+use crate::registry::show_section::{Section, place};
 use crate::runtime::crio::Crio;
 use crate::runtime::crio::auth::NodeAuth;
 use crate::runtime::crio::candidates::candidates;
 use crate::runtime::crio::node::NodeSettings;
 use crate::runtime::crio::openshift::{CONFIG_NAMESPACE, GlobalPullSecret, OperatorConfig, PULL_SECRET};
-use crate::runtime::crio::places::places;
 use crate::runtime::crio::policy::{Policy, Says};
+use crate::runtime::crio::pull_sources::pull_sources;
 use crate::runtime::crio::registries_conf::{AskedFor, RegistriesConf, Registry};
 use crate::runtime::crio::short_names::written;
-use crate::runtime::outcome::Unresolved;
+use crate::runtime::outcome::NodeSettingsFault;
 use crate::runtime::request::Scheme;
 use crate::yaml;
 use serde_json::Value;
@@ -130,10 +130,10 @@ pub(in crate::registry) fn image_by_nothing(by: Crio, image: Image<'_>) -> Vec<S
 
 /// The places that are asked for an image, name by name.
 fn of_image(node: &NodeSettings, by: Crio, image: Image<'_>) -> Vec<Section> {
-    let fails = |title: &str, why: Unresolved| {
+    let fails = |title: &str, why: NodeSettingsFault| {
         let why = match why {
-            Unresolved::NoSearchRegistry => "a short name, and there is neither an alias for it nor a search registry",
-            Unresolved::Ambiguous => "a short name, and CRI-O takes none of several search registries",
+            NodeSettingsFault::NoSearchRegistry => "a short name, and there is neither an alias for it nor a search registry",
+            NodeSettingsFault::Ambiguous => "a short name, and CRI-O takes none of several search registries",
             _ => "the settings turn the name into an invalid one",
         };
         Section::new(escape(title), None).with(format!("fails: {why}"))
@@ -148,7 +148,7 @@ fn of_image(node: &NodeSettings, by: Crio, image: Image<'_>) -> Vec<Section> {
     };
     let one = |name: &Reference| {
         let entry = node.registries.find(&name.name()).map(|registry| registry.at);
-        let all = match places(&node.registries, by.version, name) {
+        let all = match pull_sources(&node.registries, by.version, name) {
             Ok(all) => all,
             Err(why) => return fails(&name.to_string(), why),
         };

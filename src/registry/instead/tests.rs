@@ -3,8 +3,8 @@ use crate::image::Digest;
 use crate::runtime::answer::{AnsweredBy, FaultKind, Withheld};
 use crate::runtime::challenge::Bearer;
 use crate::runtime::content::Document;
-use crate::runtime::outcome::{ContentFault, Refusal};
-use crate::runtime::request::{Agent, Auth, Origin, Scheme, TrustId, Who};
+use crate::runtime::outcome::{ContentFault, GuardRule};
+use crate::runtime::request::{Agent, Auth, HostSettingsId, Origin, Scheme, Who};
 use std::collections::HashMap;
 
 /// What is known, as told.
@@ -54,9 +54,9 @@ fn request(method: Method, want: Want) -> Request {
         accept: Arc::from("*/*"),
         auth: Vec::new(),
         want,
-        trust: TrustId::default(),
+        host_settings: HostSettingsId::default(),
         agent: Agent::default(),
-        attempt: Attempt::default(),
+        retry: Retry::default(),
     }
 }
 
@@ -71,7 +71,7 @@ fn layer(size: i64) -> Request {
 
 fn response(method: Method, status: u16) -> Response {
     Response {
-        at: At {
+        asked_at: AskedAt {
             method,
             origin: origin(),
             path: Arc::from("/v2/a/x"),
@@ -108,7 +108,7 @@ fn stored() -> Arc<Response> {
 
 fn fault() -> Answer {
     Answer::Fault(Arc::new(Fault {
-        at: response(Method::Head, 0).at,
+        asked_at: response(Method::Head, 0).asked_at,
         what: FaultKind::NameNotResolved,
         detail: None,
     }))
@@ -116,8 +116,8 @@ fn fault() -> Answer {
 
 fn not_sent() -> Answer {
     Answer::NotSent(Arc::new(NotSent {
-        at: response(Method::Head, 0).at,
-        why: Withheld::Guard(Refusal::Redirect),
+        asked_at: response(Method::Head, 0).asked_at,
+        why: Withheld::Guard(GuardRule::Redirect),
     }))
 }
 
@@ -129,14 +129,14 @@ fn says(request: &Request, known: &Scripted, first: Option<&Answer>) -> String {
         Instead::First(first) => {
             assert_eq!(first.want, Want::Nothing);
             assert_eq!(
-                (&first.path, &first.auth, first.attempt),
-                (&request.path, &request.auth, request.attempt)
+                (&first.path, &first.auth, first.retry),
+                (&request.path, &request.auth, request.retry)
             );
             format!("First {}", first.method.name())
         }
-        Instead::Answer(Answer::Response(response)) => format!("{} {}", response.at.method.name(), response.status),
-        Instead::Answer(Answer::Fault(fault)) => format!("{} fault", fault.at.method.name()),
-        Instead::Answer(Answer::NotSent(not_sent)) => format!("{} not sent", not_sent.at.method.name()),
+        Instead::Answer(Answer::Response(response)) => format!("{} {}", response.asked_at.method.name(), response.status),
+        Instead::Answer(Answer::Fault(fault)) => format!("{} fault", fault.asked_at.method.name()),
+        Instead::Answer(Answer::NotSent(not_sent)) => format!("{} not sent", not_sent.asked_at.method.name()),
         Instead::Answer(Answer::Late) => "late".to_owned(),
     }
 }
@@ -153,7 +153,7 @@ fn what_is_sent_as_it_is() {
         request(Method::Head, Want::Nothing),
         request(Method::Get, Want::Manifest { by: None }),
         request(Method::Get, tags),
-        request(Method::Get, Want::Words),
+        request(Method::Get, Want::ErrorText),
     ] {
         assert_eq!(says(&request, &known, None), "Send", "{request:?}");
     }
@@ -296,7 +296,7 @@ fn content_is_shared_after_a_proof() {
 #[test]
 fn what_a_runtime_repeats_is_answered_once() {
     let again = |nth, after| Request {
-        attempt: Attempt { nth, after },
+        retry: Retry { nth, after },
         ..request(Method::Head, Want::Nothing)
     };
     let pause = Duration::from_millis(50);

@@ -1,7 +1,7 @@
 //! What is remembered of a request: its latest answer, and the last good one.
 
 use super::QUOTA;
-use super::packed::{Packed, Words};
+use super::packed::{Interned, Packed};
 use crate::registry::bounded::Weighs;
 use crate::runtime::answer::{Answer, Response};
 use crate::runtime::request::Request;
@@ -40,7 +40,7 @@ pub(super) struct Kept {
     latest: Packed,
     given: Moment,
     /// In milliseconds.
-    lives: u32,
+    ttl: u32,
     /// The latest is the last good one: that serves while the registry is down, and is forgotten once that says otherwise.
     is_good: bool,
     /// The last good one, where that is another, and when it was given.
@@ -49,18 +49,18 @@ pub(super) struct Kept {
 
 impl Kept {
     /// An answer that is given `now`, and the last good one, where it is not good itself.
-    pub(super) fn new(latest: Packed, now: Moment, lives: Duration, is_good: bool, before: Option<(Packed, Moment)>) -> Self {
+    pub(super) fn new(latest: Packed, now: Moment, ttl: Duration, is_good: bool, before: Option<(Packed, Moment)>) -> Self {
         Self {
             latest,
             given: now,
-            lives: u32::try_from(lives.as_millis()).unwrap_or(u32::MAX),
+            ttl: u32::try_from(ttl.as_millis()).unwrap_or(u32::MAX),
             is_good,
             before: before.map(Box::new),
         }
     }
 
     pub(super) fn is_fresh(&self, now: Moment) -> bool {
-        now.since(self.given) < Duration::from_millis(u64::from(self.lives))
+        now.since(self.given) < Duration::from_millis(u64::from(self.ttl))
     }
 
     pub(super) fn age(&self, now: Moment) -> Duration {
@@ -68,14 +68,14 @@ impl Kept {
     }
 
     /// The latest answer as it was given.
-    pub(super) fn latest(&self, request: &Request, words: &Words) -> Option<Answer> {
-        self.latest.unpack(request, words, true)
+    pub(super) fn latest(&self, request: &Request, interned: &Interned) -> Option<Answer> {
+        self.latest.unpack(request, interned, true)
     }
 
     /// The latest answer as it is to be told now.
-    pub(super) fn as_of(&self, request: &Request, words: &Words, now: Moment) -> Option<Answer> {
+    pub(super) fn as_of(&self, request: &Request, interned: &Interned, now: Moment) -> Option<Answer> {
         let age = now.since(self.given);
-        let latest = self.latest.unpack(request, words, age < QUOTA)?;
+        let latest = self.latest.unpack(request, interned, age < QUOTA)?;
         Some(match latest {
             Answer::Response(response) if response.status == 429 => Answer::Response(Arc::new(Response {
                 // What it asked for, not how long we wait at most.
@@ -87,13 +87,13 @@ impl Kept {
     }
 
     /// The last good answer, whose word on the pull quota is no news any longer, and when it was given.
-    pub(super) fn last_good(&self, request: &Request, words: &Words) -> Option<(Answer, Moment)> {
+    pub(super) fn last_good(&self, request: &Request, interned: &Interned) -> Option<(Answer, Moment)> {
         let (good, at) = match &self.before {
             _ if self.is_good => (&self.latest, self.given),
             Some(before) => (&before.0, before.1),
             None => return None,
         };
-        Some((good.unpack(request, words, false)?, at))
+        Some((good.unpack(request, interned, false)?, at))
     }
 }
 

@@ -38,32 +38,32 @@ const COMMON: [&str; 15] = [
 ];
 
 /// How many texts are kept once for all; registries have a dozen of their own.
-const WORDS: usize = 64;
+const INTERNED: usize = 64;
 /// How long such a text may be, in bytes.
-const LONGEST_WORD: usize = 100;
+const LONGEST_INTERNED: usize = 100;
 /// What stands for a text that is none of them: the digest that was asked for, another one, and one that is written out.
 const ASKED: u8 = 253;
 const DIGEST: u8 = 254;
 const WRITTEN: u8 = 255;
 
 /// Texts that many answers have, each kept once.
-pub(super) struct Words([OnceLock<Arc<str>>; WORDS]);
+pub(super) struct Interned([OnceLock<Arc<str>>; INTERNED]);
 
-impl Default for Words {
+impl Default for Interned {
     fn default() -> Self {
-        let words = Self([const { OnceLock::new() }; WORDS]);
-        for (place, word) in words.0.iter().zip(COMMON) {
-            let _ = place.set(Arc::from(word));
+        let interned = Self([const { OnceLock::new() }; INTERNED]);
+        for (place, text) in interned.0.iter().zip(COMMON) {
+            let _ = place.set(Arc::from(text));
         }
-        words
+        interned
     }
 }
 
-impl Words {
+impl Interned {
     /// The place of a text, which gets one as long as there are any.
     fn place(&self, text: &str) -> Option<u8> {
         let takes = |place: &OnceLock<Arc<str>>| &**place.get_or_init(|| Arc::from(text)) == text;
-        let place = self.0.iter().position(takes).filter(|_| text.len() <= LONGEST_WORD);
+        let place = self.0.iter().position(takes).filter(|_| text.len() <= LONGEST_INTERNED);
         place.and_then(|place| u8::try_from(place).ok())
     }
 
@@ -80,9 +80,9 @@ pub(super) enum Packed {
 }
 
 impl Packed {
-    pub(super) fn of(request: &Request, answer: &Answer, words: &Words) -> Self {
+    pub(super) fn of(request: &Request, answer: &Answer, interned: &Interned) -> Self {
         let bytes = match answer {
-            Answer::Response(response) => written(request, response, words),
+            Answer::Response(response) => written(request, response, interned),
             _ => None,
         };
         bytes.map_or_else(|| Self::Whole(Box::new(answer.clone())), Self::Bytes)
@@ -90,9 +90,9 @@ impl Packed {
 
     /// The answer to `request`, the one that it was given to. What it said of the pull quota only where that is `news`. `None` never happens:
     /// these bytes were written here.
-    pub(super) fn unpack(&self, request: &Request, words: &Words, news: bool) -> Option<Answer> {
+    pub(super) fn unpack(&self, request: &Request, interned: &Interned, news: bool) -> Option<Answer> {
         let answer = match self {
-            Self::Bytes(bytes) => Answer::Response(Arc::new(read(request, bytes, words)?)),
+            Self::Bytes(bytes) => Answer::Response(Arc::new(read(request, bytes, interned)?)),
             Self::Whole(answer) => Answer::clone(answer),
         };
         Some(match answer {
@@ -119,9 +119,9 @@ const MANIFEST: u64 = 1;
 const CONFIG: u64 = 2;
 
 /// `None` for what is not written so.
-fn written(request: &Request, response: &Response, words: &Words) -> Option<Box<[u8]>> {
+fn written(request: &Request, response: &Response, interned: &Interned) -> Option<Box<[u8]>> {
     let Response {
-        at,
+        asked_at,
         status,
         as_somebody: false,
         challenges,
@@ -137,12 +137,12 @@ fn written(request: &Request, response: &Response, words: &Words) -> Option<Box<
     else {
         return None;
     };
-    if !challenges.is_empty() || *at != asked(request) {
+    if !challenges.is_empty() || *asked_at != asked(request) {
         return None;
     }
     let mut to = Writer {
         bytes: Vec::new(),
-        words,
+        interned,
         asked: by(request),
     };
     to.number(u64::from(*status));
@@ -188,14 +188,14 @@ fn written(request: &Request, response: &Response, words: &Words) -> Option<Box<
     Some(to.bytes.into_boxed_slice())
 }
 
-fn read(request: &Request, bytes: &[u8], words: &Words) -> Option<Response> {
+fn read(request: &Request, bytes: &[u8], interned: &Interned) -> Option<Response> {
     let mut from = Reader {
         bytes,
-        words,
+        interned,
         asked: by(request),
     };
     Some(Response {
-        at: asked(request),
+        asked_at: asked(request),
         status: u16::try_from(from.number()?).ok()?,
         as_somebody: false,
         challenges: Vec::new(),
@@ -255,7 +255,7 @@ fn by(request: &Request) -> Option<&Digest> {
 
 struct Writer<'a> {
     bytes: Vec<u8>,
-    words: &'a Words,
+    interned: &'a Interned,
     asked: Option<&'a Digest>,
 }
 
@@ -276,7 +276,7 @@ impl Writer<'_> {
         } else if let Some(digest) = Digest::parse(text).and_then(|digest| digest.to_sha256()) {
             self.bytes.push(DIGEST);
             self.bytes.extend(digest);
-        } else if let Some(place) = self.words.place(text) {
+        } else if let Some(place) = self.interned.place(text) {
             self.bytes.push(place);
         } else {
             self.bytes.push(WRITTEN);
@@ -381,7 +381,7 @@ impl Writer<'_> {
 /// Reads what [`Writer`] wrote, by the same names.
 struct Reader<'a> {
     bytes: &'a [u8],
-    words: &'a Words,
+    interned: &'a Interned,
     asked: Option<&'a Digest>,
 }
 
@@ -417,7 +417,7 @@ impl<'a> Reader<'a> {
                 let length = usize::try_from(self.number()?).ok()?;
                 T::from(str::from_utf8(self.take(length)?).ok()?)
             }
-            place => shared(self.words.at(place)?),
+            place => shared(self.interned.at(place)?),
         })
     }
 

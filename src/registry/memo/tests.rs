@@ -2,10 +2,10 @@ use super::*;
 use crate::budget::Claim;
 use crate::credentials::{Credential, Hidden};
 use crate::image::Platform;
-use crate::runtime::answer::{AnsweredBy, At};
+use crate::runtime::answer::{AnsweredBy, AskedAt};
 use crate::runtime::challenge::Challenge;
 use crate::runtime::content::{Descriptor, Document, Members, ReadConfig};
-use crate::runtime::outcome::{ConnectionFault, Counted, Quota, Refusal, TimeoutStage};
+use crate::runtime::outcome::{ConnectionFault, Counted, GuardRule, Quota, TimeoutStage};
 use crate::runtime::request::{Agent, Auth, Scheme};
 use tokio::time::advance;
 
@@ -36,9 +36,9 @@ fn request(method: Method, rest: &str, want: Want) -> Request {
         accept: Arc::from("*/*"),
         auth: Vec::new(),
         want,
-        trust: TrustId::default(),
+        host_settings: HostSettingsId::default(),
         agent: Agent::default(),
-        attempt: Attempt::default(),
+        retry: Retry::default(),
     }
 }
 
@@ -53,7 +53,7 @@ fn by_digest() -> Request {
 
 fn response(status: u16) -> Response {
     Response {
-        at: asked(&head("manifests/1")),
+        asked_at: asked(&head("manifests/1")),
         status,
         as_somebody: false,
         challenges: Vec::new(),
@@ -74,7 +74,7 @@ fn answer(response: Response) -> Answer {
 
 fn fault(what: FaultKind) -> Answer {
     Answer::Fault(Arc::new(Fault {
-        at: asked(&head("manifests/1")),
+        asked_at: asked(&head("manifests/1")),
         what,
         detail: None,
     }))
@@ -110,10 +110,10 @@ async fn lifetimes_by_kind_of_answer() {
         })
     };
     let guarded = Answer::NotSent(Arc::new(NotSent {
-        at: asked(&tag),
-        why: Withheld::Guard(Refusal::Redirect),
+        asked_at: asked(&tag),
+        why: Withheld::Guard(GuardRule::Redirect),
     }));
-    for (request, answer, lives) in [
+    for (request, answer, ttl) in [
         (&tag, answer(response(200)), 60),
         (&digest, answer(response(200)), 300),
         (&tag, asks(), 60),
@@ -137,8 +137,8 @@ async fn lifetimes_by_kind_of_answer() {
     ] {
         let memo = memo();
         memo.keep(request, &answer);
-        if lives > 0 {
-            advance(Duration::from_millis(lives * 1000 - 1)).await;
+        if ttl > 0 {
+            advance(Duration::from_millis(ttl * 1000 - 1)).await;
             assert!(memo.recall(request, Age::Fresh).is_some(), "{answer:?}");
             advance(Duration::from_millis(1)).await;
         }
@@ -165,11 +165,11 @@ async fn nobody_learns_from_anothers_answers() {
             ..mine.clone()
         },
         Request {
-            trust: TrustId([1; 16]),
+            host_settings: HostSettingsId([1; 16]),
             ..mine.clone()
         },
         Request {
-            attempt: Attempt {
+            retry: Retry {
                 nth: 1,
                 after: Duration::ZERO,
             },
@@ -179,7 +179,7 @@ async fn nobody_learns_from_anothers_answers() {
         assert!(memo.recall(&other, Age::Fresh).is_none(), "{other:?}");
     }
     let later = Request {
-        attempt: Attempt {
+        retry: Retry {
             nth: 0,
             after: Duration::from_millis(50),
         },
@@ -281,7 +281,7 @@ async fn a_silent_host_is_not_waited_for_again() {
     memo.keep(&head("manifests/1"), &fault(REFUSED));
     let told = memo.withheld(&by_digest());
     assert!(
-        matches!(&told, Some(Answer::Fault(fault)) if fault.what == REFUSED && fault.at == asked(&by_digest())),
+        matches!(&told, Some(Answer::Fault(fault)) if fault.what == REFUSED && fault.asked_at == asked(&by_digest())),
         "{told:?}"
     );
     let plain = Request {
@@ -293,17 +293,17 @@ async fn a_silent_host_is_not_waited_for_again() {
         ..by_digest()
     };
     let named = Request {
-        trust: TrustId([1; 16]),
+        host_settings: HostSettingsId([1; 16]),
         ..by_digest()
     };
     for unaffected in [plain, other, named] {
         assert!(memo.withheld(&unaffected).is_none(), "{unaffected:?}");
     }
-    advance(DOWN).await;
+    advance(FAULT_TTL).await;
     assert!(memo.withheld(&by_digest()).is_none());
     // What a host redirects to is not the host; what is answered is no silence.
     let elsewhere = Fault {
-        at: At {
+        asked_at: AskedAt {
             origin: Origin::new(Scheme::Https, "cdn.example").unwrap(),
             ..asked(&by_digest())
         },
@@ -349,7 +349,7 @@ async fn content_is_found_by_all_and_shown_to_each() {
             ..mine.clone()
         },
         Request {
-            trust: TrustId([1; 16]),
+            host_settings: HostSettingsId([1; 16]),
             ..mine.clone()
         },
     ] {
@@ -378,7 +378,7 @@ async fn content_is_found_by_all_and_shown_to_each() {
     };
     assert!(memo.shown(&config, Age::Fresh).is_none());
     advance(Duration::from_secs(299)).await;
-    memo.prove_config(&mine, &answer(manifest()));
+    memo.grant_config(&mine, &answer(manifest()));
     assert!(memo.shown(&config, Age::Fresh).is_some());
     advance(Duration::from_secs(1)).await;
     assert!(memo.shown(&mine, Age::Fresh).is_none());
@@ -480,7 +480,7 @@ async fn a_hundred_thousand_references_are_remembered_in_little_memory() {
     let all = |n: u64| {
         let tag = about(n, "manifests/v1.2.3", head(""));
         let told = Response {
-            at: asked(&tag),
+            asked_at: asked(&tag),
             content_type: Arc::from("application/vnd.oci.image.index.v1+json"),
             length: Some(1000 + n),
             digest: Some(Arc::from(of_manifest(n).as_str())),
@@ -504,7 +504,7 @@ async fn a_hundred_thousand_references_are_remembered_in_little_memory() {
                 digest: of_manifest(n),
                 length: 1000 + n,
             },
-            at: asked(&get),
+            asked_at: asked(&get),
             ..told.clone()
         };
         let blob = about(
@@ -522,7 +522,7 @@ async fn a_hundred_thousand_references_are_remembered_in_little_memory() {
                 digest: of_config(n),
                 length: 7023,
             },
-            at: asked(&blob),
+            asked_at: asked(&blob),
             content_type: Arc::from("application/octet-stream"),
             length: Some(7023),
             digest: None,
@@ -548,7 +548,7 @@ async fn a_hundred_thousand_references_are_remembered_in_little_memory() {
         assert_eq!(memo.content(&get, Age::Fresh).as_deref(), Some(&read), "{n}");
         assert_eq!(memo.content(&blob, Age::Fresh).as_deref(), Some(&config), "{n}");
     }
-    let each = (memo.weights().iter().sum::<u64>() + memo.proofs.weight()) / REFERENCES;
+    let each = (memo.weights().iter().sum::<u64>() + memo.grants.weight()) / REFERENCES;
     assert!(each < WEIGHS, "{each} bytes");
 }
 
@@ -629,7 +629,7 @@ async fn answers_come_back_as_they_were() {
             ..response(200)
         },
         Response {
-            at: At {
+            asked_at: AskedAt {
                 path: Arc::from("/elsewhere"),
                 ..asked(&head("manifests/1"))
             },
@@ -674,7 +674,7 @@ async fn content_is_kept_once_and_serves_while_its_registry_is_down() {
     assert!(memo.recall(&by_digest(), Age::Fresh).is_none(), "the fault is over");
     assert_eq!(memo.weights()[0], 0, "content is kept as content");
     let told = Response {
-        at: asked(&by_digest()),
+        asked_at: asked(&by_digest()),
         ..manifest()
     };
     memo.keep(&by_digest(), &answer(told.clone()));

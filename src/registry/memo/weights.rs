@@ -22,9 +22,9 @@ pub(super) fn weight_of_response(response: &Response) -> usize {
         } => document.weight(),
         Body::Config { config: Ok(config), .. } => config.weight(),
         Body::Tags(tags) => 100 + tags.closest.iter().map(|tag| 24 + tag.len()).sum::<usize>(),
-        Body::Words(words) => text(&words.code) + text(&words.detail),
+        Body::ErrorText(error) => text(&error.code) + text(&error.detail),
         Body::Manifest { .. } | Body::Config { .. } => 300,
         Body::Unread | Body::Granted | Body::NoToken { .. } | Body::TooLong(_) => 0,
     };
-    size_of::<Response>() + response.at.path.len() + response.content_type.len() + 100 * response.challenges.len() + body
+    size_of::<Response>() + response.asked_at.path.len() + response.content_type.len() + 100 * response.challenges.len() + body
 }

@@ -5,7 +5,7 @@ use crate::credentials::Credential;
 use crate::files;
 use crate::limits;
 use crate::registry::K3sFile;
-use crate::registry::section::place;
+use crate::registry::show_section::place;
 use crate::runtime::containerd::hosts_toml::{DEFAULT_FOLDER, Files, Line};
 use crate::runtime::containerd::k3s::{ALL, Registries};
 use crate::runtime::containerd::peers::Shared;

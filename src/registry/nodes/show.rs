@@ -4,7 +4,7 @@ use super::folder::{Folder, HOSTS, Meaning};
 use super::k3s::K3s;
 use crate::image::{Reference, Target, escape};
 use crate::registry::K3sFile;
-use crate::registry::section::{Section, place};
+use crate::registry::show_section::{Section, place};
 use crate::runtime::containerd::hosts::{Host, Schemes, contacted, is_loopback};
 use crate::runtime::containerd::hosts_toml::{DEFAULT_FOLDER, File, Files, Line};
 use crate::runtime::containerd::k3s::{ALL, Registries};

@@ -8,10 +8,10 @@ use crate::runtime::containerd::hosts::Server;
 use std::fs;
 use std::path::Path;
 
-fn trusts() -> Arc<Trusts> {
+fn settings_table() -> Arc<HostSettingsTable> {
     let reach = Arc::new(Reach::Everything);
     let factory = Factory::new(&reach, &[], &[], None, Duration::from_secs(5)).unwrap();
-    Arc::new(Trusts::new(factory).unwrap())
+    Arc::new(HostSettingsTable::new(factory).unwrap())
 }
 
 fn vault() -> Vault {
@@ -19,7 +19,7 @@ fn vault() -> Vault {
 }
 
 fn nodes(root: &Path) -> Nodes {
-    Nodes::new(vec![root.to_owned()], trusts()).unwrap()
+    Nodes::new(vec![root.to_owned()], settings_table()).unwrap()
 }
 
 /// Makes `folder/hosts.toml`.
@@ -64,7 +64,7 @@ fn ca() -> String {
 #[tokio::test]
 async fn folders_in_the_order_of_containerd() {
     let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let nodes = Nodes::new(vec![first.path().to_owned(), second.path().to_owned()], trusts()).unwrap();
+    let nodes = Nodes::new(vec![first.path().to_owned(), second.path().to_owned()], settings_table()).unwrap();
     let found = |registry: &str| {
         let roots = [first.path().to_owned(), second.path().to_owned()];
         Folder::find(&roots, registry).map(|folder| folder.path.file_name().unwrap().to_str().unwrap().to_owned())
@@ -102,9 +102,9 @@ async fn the_server_is_the_last_host() {
         panic!("two hosts")
     };
     assert!(mirror.pull && !mirror.resolve && upstream.pull && upstream.resolve);
-    let trust = nodes.trusts.get(mirror.trust).unwrap();
-    assert!(trust.names(&mirror.server.as_ref().unwrap().https));
-    assert_eq!(upstream.trust, TrustId::default(), "a folder for all names nobody");
+    let host_settings = nodes.settings_table.get(mirror.settings).unwrap();
+    assert!(host_settings.names(&mirror.server.as_ref().unwrap().https));
+    assert_eq!(upstream.settings, HostSettingsId::default(), "a folder for all names nobody");
 }
 
 #[tokio::test]
@@ -123,13 +123,13 @@ async fn the_root_holds_for_the_default_host_too() {
         panic!("one host: {hosts:?}")
     };
     assert!(host.pull && host.resolve);
-    let trust = nodes.trusts.get(host.trust).unwrap();
+    let host_settings = nodes.settings_table.get(host.settings).unwrap();
     let own = &host.server.as_ref().unwrap().https;
-    assert_eq!(trust.headers(own).count(), 1);
-    assert!(!trust.names(own));
-    let itself = nodes.trusts.get(TrustId::default()).unwrap();
-    let profile = |trust| std::ptr::from_ref(nodes.trusts.profile(trust, own));
-    assert_ne!(profile(&*trust), profile(&*itself), "clients of its own");
+    assert_eq!(host_settings.headers(own).count(), 1);
+    assert!(!host_settings.names(own));
+    let itself = nodes.settings_table.get(HostSettingsId::default()).unwrap();
+    let profile = |host_settings| std::ptr::from_ref(nodes.settings_table.profile(host_settings, own));
+    assert_ne!(profile(&*host_settings), profile(&*itself), "clients of its own");
 }
 
 #[tokio::test]
@@ -171,7 +171,10 @@ async fn problems_of_a_whole_tree() {
     assert!(problems(dir.path()).is_empty() && notes(dir.path()).is_empty());
     write(dir.path(), "b.example", "server = \"m\"\nskip_verify = 1\n");
     write(dir.path(), "a.example", "server =\n");
-    let error = Nodes::new(vec![dir.path().to_owned()], trusts()).err().unwrap().to_string();
+    let error = Nodes::new(vec![dir.path().to_owned()], settings_table())
+        .err()
+        .unwrap()
+        .to_string();
     let lines: Vec<&str> = error.lines().collect();
     let at = |folder: &str, place: &str| format!("{}/{folder}/hosts.toml:{place}: ", dir.path().display());
     assert_eq!(lines.len(), 2, "{error}");
@@ -181,7 +184,7 @@ async fn problems_of_a_whole_tree() {
         format!("{}skip_verify must be true or false", at("b.example", "2:15"))
     );
     let absent = dir.path().join("absent");
-    let error = Nodes::new(vec![absent.clone()], trusts()).err().unwrap().to_string();
+    let error = Nodes::new(vec![absent.clone()], settings_table()).err().unwrap().to_string();
     assert!(
         error.starts_with(&format!("registries.hostsDir: {}: ", absent.display())),
         "{error}"
@@ -231,7 +234,7 @@ async fn what_cannot_be_used_here() {
     assert_eq!(found(&nodes(dir.path()), "r").await, ["!m", "!n", "r"]);
     // A folder whose hosts.toml cannot be read: nodes may know mirrors that we do not.
     fs::create_dir_all(dir.path().join("s/hosts.toml")).unwrap();
-    let mut running = Nodes::new(Vec::new(), trusts()).unwrap();
+    let mut running = Nodes::new(Vec::new(), settings_table()).unwrap();
     running.source = Arc::new(Source::Roots(vec![dir.path().to_owned()]));
     assert_eq!(found(&running, "s").await, ["!s", "s"]);
 }
@@ -257,7 +260,7 @@ async fn what_older_runtimes_ask_instead() {
     }
     write(dir.path(), "e", "[host.\"m\"]\ndial_timeout = 3\n");
     // Newer ones take it for broken, and find no certificates beside it.
-    let mut running = Nodes::new(Vec::new(), trusts()).unwrap();
+    let mut running = Nodes::new(Vec::new(), settings_table()).unwrap();
     running.source = Arc::new(Source::Roots(vec![dir.path().to_owned()]));
     let hosts = hosts(&running, "e").await;
     assert_eq!(names(&hosts.hosts), ["e"]);
@@ -270,7 +273,7 @@ async fn equal_settings_share_their_clients_and_their_name() {
     write(dir.path(), "_default", "[host.\"m\"]\nskip_verify = true\n");
     let nodes = nodes(dir.path());
     let (a, b) = (hosts(&nodes, "a").await, hosts(&nodes, "b").await);
-    assert_eq!(a.hosts[0].trust, b.hosts[0].trust);
+    assert_eq!(a.hosts[0].settings, b.hosts[0].settings);
     assert_ne!(a.hosts[0], b.hosts[0], "each stands in for another registry");
 }
 

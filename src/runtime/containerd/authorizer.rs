@@ -6,7 +6,7 @@ use crate::runtime::challenge::{self, Bearer, Challenge};
 use crate::runtime::containerd::{Got, Stop};
 use crate::runtime::outcome::{AuthStage, Evidence, Failure, Purpose, Rejection, ScopeError, WEB_PAGE};
 use crate::runtime::redirect;
-use crate::runtime::request::{Agent, Attempt, Auth, Grant, Method, Origin, Request, TokenRequest, TrustId, Want, Who};
+use crate::runtime::request::{Agent, Auth, Grant, HostSettingsId, Method, Origin, Request, Retry, TokenRequest, Want, Who};
 use std::sync::Arc;
 use url::form_urlencoded::Serializer;
 
@@ -104,12 +104,12 @@ impl Authorizer {
     }
 
     /// The authorization for each origin (`Authorize`). May ask for tokens.
-    pub(super) fn authorize(&mut self, net: &mut Ask<'_, Request>, scope: &Scope<'_>) -> Got<Vec<(Origin, Auth)>> {
+    pub(super) fn authorize(&mut self, ask: &mut Ask<'_, Request>, scope: &Scope<'_>) -> Got<Vec<(Origin, Auth)>> {
         let mut all = Vec::with_capacity(self.handlers.len());
         for (origin, handler) in &self.handlers {
             let auth = match handler {
                 Handler::Basic => Auth::Basic(self.who),
-                Handler::Bearer(bearer) => Auth::Bearer(self.token(net, scope, origin, bearer)?),
+                Handler::Bearer(bearer) => Auth::Bearer(self.token(ask, scope, origin, bearer)?),
             };
             all.push((origin.clone(), auth));
         }
@@ -119,7 +119,7 @@ impl Authorizer {
     /// Takes in a 401 (`AddResponses`). `Ok(false)` means that there is no way to answer it, so that it stands. `again` says whether the
     /// request before was the same.
     pub(super) fn add(&mut self, response: &Response, again: bool) -> Result<bool, Failure> {
-        let origin = &response.at.origin;
+        let origin = &response.asked_at.origin;
         let fails = |evidence| Failure::of(evidence, response, Purpose::Content);
         match challenge::containerds(&response.challenges) {
             Challenge::Bearer(bearer) => {
@@ -185,7 +185,7 @@ impl Authorizer {
     }
 
     /// Gets a token: with a credential by POST, and by GET if the server does not know POST; without a credential by GET (`doBearerAuth`).
-    fn token(&self, net: &mut Ask<'_, Request>, scope: &Scope<'_>, origin: &Origin, bearer: &Bearer) -> Got<Arc<TokenRequest>> {
+    fn token(&self, ask: &mut Ask<'_, Request>, scope: &Scope<'_>, origin: &Origin, bearer: &Bearer) -> Got<Arc<TokenRequest>> {
         let by = |by| {
             Arc::new(TokenRequest {
                 origin: origin.clone(),
@@ -201,7 +201,7 @@ impl Authorizer {
             Sending::Password => Grant::Password,
             Sending::Refresh => Grant::Refresh,
         });
-        let response = fetch(net, scope, &first)?;
+        let response = fetch(ask, scope, &first)?;
         let by_get = match (self.sending, response.status) {
             (Sending::Nothing, _) => false,
             (_, 400 | 401 | 404) | (Sending::Password, 405) => true,
@@ -211,7 +211,7 @@ impl Authorizer {
             return granted(&response, first, None);
         }
         let second = by(Grant::Basic);
-        let again = fetch(net, scope, &second)?;
+        let again = fetch(ask, scope, &second)?;
         granted(&again, second, Some(&response))
     }
 }
@@ -220,21 +220,21 @@ impl Authorizer {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Scope<'a> {
     pub(super) repository: &'a str,
-    pub(super) trust: TrustId,
+    pub(super) host_settings: HostSettingsId,
     pub(super) agent: Agent,
 }
 
 /// Sends a request for a token; any status.
-fn fetch(net: &mut Ask<'_, Request>, scope: &Scope<'_>, token: &Arc<TokenRequest>) -> Got<Arc<Response>> {
-    let request = token_request(token, scope.trust, scope.agent).map_err(Stop::from)?;
-    let answer = net.get(request.clone())?;
+fn fetch(ask: &mut Ask<'_, Request>, scope: &Scope<'_>, token: &Arc<TokenRequest>) -> Got<Arc<Response>> {
+    let request = token_request(token, scope.host_settings, scope.agent).map_err(Stop::from)?;
+    let answer = ask.get(request.clone())?;
     answer.response(&request).map_err(Stop::from)
 }
 
 /// The request for a token. `Err` if our rules forbid to ask its realm, or the realm is not a usable URL.
-pub(crate) fn token_request(token: &Arc<TokenRequest>, trust: TrustId, agent: Agent) -> Result<Request, Failure> {
-    let refused = |refusal| {
-        let mut failure = Failure::plain(Evidence::Refused(refusal), token.origin.authority());
+pub(crate) fn token_request(token: &Arc<TokenRequest>, host_settings: HostSettingsId, agent: Agent) -> Result<Request, Failure> {
+    let withheld = |rule| {
+        let mut failure = Failure::plain(Evidence::StoppedByGuard(rule), token.origin.authority());
         failure.detail = Some("the registry names a token server that is neither https nor the registry itself".to_owned());
         if let Some(named) = url::Url::parse(token.realm.trim()).ok().filter(url::Url::has_host) {
             let host = named.host_str().unwrap_or_default();
@@ -242,9 +242,9 @@ pub(crate) fn token_request(token: &Arc<TokenRequest>, trust: TrustId, agent: Ag
         }
         failure
     };
-    let realm = redirect::realm(&token.origin, &token.realm).map_err(refused)?;
+    let realm = redirect::realm(&token.origin, &token.realm).map_err(withheld)?;
     let Some(origin) = Origin::of(&realm) else {
-        return Err(refused(crate::runtime::outcome::Refusal::Realm));
+        return Err(withheld(crate::runtime::outcome::GuardRule::Realm));
     };
     let path = match token.by.method() {
         Method::Post => match realm.query() {
@@ -283,9 +283,9 @@ pub(crate) fn token_request(token: &Arc<TokenRequest>, trust: TrustId, agent: Ag
         accept: Arc::from(""),
         auth,
         want: Want::Token(Arc::clone(token)),
-        trust,
+        host_settings,
         agent,
-        attempt: Attempt::default(),
+        retry: Retry::default(),
     })
 }
 
@@ -325,7 +325,7 @@ fn granted(response: &Response, token: Arc<TokenRequest>, posted: Option<&Respon
 /// What a token server's refusal proves.
 pub(crate) fn refusal(response: &Response, with_credential: bool, posted: Option<&Response>) -> Evidence {
     let refuses = |response: &Response| {
-        let code = response.words().code.map(|code| code.to_ascii_lowercase());
+        let code = response.error_text().code.map(|code| code.to_ascii_lowercase());
         matches!(
             code.as_deref(),
             Some("invalid_grant" | "invalid_client" | "unauthorized_client" | "access_denied" | "unauthorized" | "denied")
@@ -335,7 +335,7 @@ pub(crate) fn refusal(response: &Response, with_credential: bool, posted: Option
     match response.status {
         429 => Evidence::RateLimited,
         // A firewall stands before the token server too (ACR): that is about the caller, not the credential.
-        403 if response.words().about_address => Evidence::Forbidden {
+        403 if response.error_text().about_address => Evidence::Forbidden {
             address_bound: true,
             with_credential,
         },

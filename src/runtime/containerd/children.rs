@@ -21,10 +21,10 @@ const MOST_CHILDREN: usize = 1000;
 const MOST_ASKED_FOR: usize = 20;
 
 /// The parts that this node would fetch, to the depth of `until`.
-pub(super) fn builds(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, facts: &ImageFacts, until: Depth) -> Got<Vec<Build>> {
+pub(super) fn builds(walk: &mut Walk<'_>, ask: &mut Ask<'_, Request>, facts: &ImageFacts, until: Depth) -> Got<Vec<Build>> {
     match &facts.content {
-        Content::Index(entries) => children(walk, net, entries, until, DEEPEST),
-        Content::Artifact { body, .. } if until >= Depth::Layers => Ok(vec![own(facts, blobs(walk, net, body, until)?)]),
+        Content::Index(entries) => children(walk, ask, entries, until, DEEPEST),
+        Content::Artifact { body, .. } if until >= Depth::Layers => Ok(vec![own(facts, blobs(walk, ask, body, until)?)]),
         Content::Image { .. } | Content::Artifact { .. } | Content::Schema1 => Ok(Vec::new()),
     }
 }
@@ -41,7 +41,7 @@ pub(super) fn own(facts: &ImageFacts, troubles: Vec<Failure>) -> Build {
 
 fn children(
     walk: &mut Walk<'_>,
-    net: &mut Ask<'_, Request>,
+    ask: &mut Ask<'_, Request>,
     entries: &[IndexEntry],
     until: Depth,
     levels: usize,
@@ -59,20 +59,20 @@ fn children(
             MOST_CHILDREN
         })
         .collect();
-    let found = walk.branch(net, needed, |walk, net, entry| {
+    let found = walk.branch(ask, needed, |walk, ask, entry| {
         // If the index names the platform of an image, all that matters is whether the image exists.
         if until == Depth::Manifest && entry.platform.is_some() && entry.is_image() {
-            there(walk, net, entry)
+            there(walk, ask, entry)
         } else {
-            child(walk, net, entry, until, levels)
+            child(walk, ask, entry, until, levels)
         }
     })?;
     Ok(found.into_iter().flatten().collect())
 }
 
 /// An entry that a node would take and that is missing, or not known to exist.
-fn there(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, entry: &IndexEntry) -> Got<Vec<Build>> {
-    let Err(failures) = caught(walk.is_there(net, entry))? else {
+fn there(walk: &mut Walk<'_>, ask: &mut Ask<'_, Request>, entry: &IndexEntry) -> Got<Vec<Build>> {
+    let Err(failures) = caught(walk.is_there(ask, entry))? else {
         return Ok(Vec::new());
     };
     let failure = walk.reported(failures).map(|failure| Build {
@@ -84,14 +84,14 @@ fn there(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, entry: &IndexEntry) ->
     Ok(failure.into_iter().collect())
 }
 
-fn child(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, entry: &IndexEntry, until: Depth, levels: usize) -> Got<Vec<Build>> {
+fn child(walk: &mut Walk<'_>, ask: &mut Ask<'_, Request>, entry: &IndexEntry, until: Depth, levels: usize) -> Got<Vec<Build>> {
     let build = |content, troubles| Build {
         digest: entry.digest.clone(),
         media_type: entry.media_type.clone(),
         content,
         troubles,
     };
-    let parsed = match caught(walk.child(net, entry))? {
+    let parsed = match caught(walk.child(ask, entry))? {
         Ok(parsed) => parsed,
         Err(failures) => {
             return Ok(walk
@@ -104,7 +104,7 @@ fn child(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, entry: &IndexEntry, un
     Ok(match parsed {
         Parsed::Index(entries) => {
             let inner = if levels > 1 {
-                children(walk, net, &entries, until, levels - 1)?
+                children(walk, ask, &entries, until, levels - 1)?
             } else {
                 Vec::new()
             };
@@ -113,13 +113,13 @@ fn child(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, entry: &IndexEntry, un
                 .collect()
         }
         Parsed::Artifact { kind, unpack, body } => {
-            let troubles = blobs(walk, net, &body, until)?;
+            let troubles = blobs(walk, ask, &body, until)?;
             vec![build(Ok(Content::Artifact { kind, unpack, body }), troubles)]
         }
         Parsed::Image { config, body } => {
             // If the index does not name the platform, the config does, and runtimes read it.
             let config = (until >= Depth::Config || entry.platform.is_none()).then_some(&config);
-            let (platform, mut troubles) = image(walk, net, config, &body, until)?;
+            let (platform, mut troubles) = image(walk, ask, config, &body, until)?;
             let platform = platform.unwrap_or_else(|failures| {
                 troubles.splice(0..0, walk.reported(failures));
                 None
@@ -135,20 +135,20 @@ type Unpacked = (Result<Option<Platform>, Vec<Failure>>, Vec<Failure>);
 /// Reads an image's config, and then its blobs (`unpacker.unpack`).
 pub(super) fn image(
     walk: &mut Walk<'_>,
-    net: &mut Ask<'_, Request>,
+    ask: &mut Ask<'_, Request>,
     config: Option<&Config>,
     body: &Body,
     until: Depth,
 ) -> Got<Unpacked> {
     let platform = match config {
-        Some(config) => caught(walk.config(net, config))?,
+        Some(config) => caught(walk.config(ask, config))?,
         None => Ok(None),
     };
-    Ok((platform, blobs(walk, net, body, until)?))
+    Ok((platform, blobs(walk, ask, body, until)?))
 }
 
 /// The problems of the blobs.
-fn blobs(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, body: &Body, until: Depth) -> Got<Vec<Failure>> {
+fn blobs(walk: &mut Walk<'_>, ask: &mut Ask<'_, Request>, body: &Body, until: Depth) -> Got<Vec<Failure>> {
     if until < Depth::Layers {
         return Ok(Vec::new());
     }
@@ -158,8 +158,8 @@ fn blobs(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, body: &Body, until: De
         .iter()
         .filter(|blob| seen.insert((&blob.digest, blob.size)))
         .take(MOST_CHILDREN);
-    let found = walk.branch(net, each, |walk, net, blob| {
-        Ok(match caught(walk.blob(net, blob))? {
+    let found = walk.branch(ask, each, |walk, ask, blob| {
+        Ok(match caught(walk.blob(ask, blob))? {
             Ok(()) => None,
             Err(failures) => walk.reported(failures),
         })

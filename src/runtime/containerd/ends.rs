@@ -1,19 +1,19 @@
 //! How a pull ends: which entry of an index the node takes, and what was found for it.
 
 use crate::image::Platform;
-use crate::image::platform::Personality;
+use crate::image::platform::IndexRules;
 use crate::runtime::Puller;
 use crate::runtime::containerd::DEEPEST;
 use crate::runtime::containerd::platforms::{fetches, unmeasured};
 use crate::runtime::content::{Body, Content, IndexEntry, Unpack};
-use crate::runtime::outcome::{Build, ContentFault, Evidence, Failure, ImageFacts, Shows};
+use crate::runtime::outcome::{Build, ContentFault, Evidence, Failure, ImageFacts, ProvesFailure};
 use std::collections::{HashMap, HashSet};
 
 /// How the pull of one node ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End<'a> {
+pub(crate) enum EndRef<'a> {
     /// It pulls, as far as the look-up went.
-    Pulls,
+    Pulled,
     /// The index has no entry for the node.
     NoMatch,
     /// It takes an entry without a platform, and then misses this other entry when it measures the image.
@@ -23,7 +23,7 @@ pub(crate) enum End<'a> {
         image: Option<&'a str>,
     },
     /// It takes an entry that is broken in this way.
-    Trouble(&'a Failure),
+    Failed(&'a Failure),
     /// It pulls an image whose config names a platform that the node does not run.
     Foreign(&'a Platform),
     /// It takes something that is not an image.
@@ -34,18 +34,18 @@ pub(crate) enum End<'a> {
     },
 }
 
-impl End<'_> {
+impl EndRef<'_> {
     /// The same, as an owned value.
     pub(crate) fn to_owned(self, size: Option<u64>) -> crate::runtime::End {
         use crate::runtime::End as Owned;
         match self {
-            Self::Pulls => Owned::Pulled { size },
+            Self::Pulled => Owned::Pulled { size },
             Self::NoMatch => Owned::NoMatch,
             Self::Unmeasured { missing, image } => Owned::Unmeasured {
                 missing: missing.clone(),
                 image: image.map(str::to_owned),
             },
-            Self::Trouble(failure) => Owned::Failed(failure.clone()),
+            Self::Failed(failure) => Owned::Failed(failure.clone()),
             Self::Foreign(platform) => Owned::Foreign(platform.clone()),
             Self::Artifact { kind, fails } => Owned::Artifact {
                 kind: kind.to_owned(),
@@ -58,21 +58,21 @@ impl End<'_> {
     pub(crate) fn fails(self) -> bool {
         match self {
             Self::NoMatch | Self::Unmeasured { .. } => true,
-            Self::Trouble(failure) => certain(failure),
+            Self::Failed(failure) => certain(failure),
             Self::Artifact { fails, .. } => fails,
-            Self::Pulls | Self::Foreign(_) => false,
+            Self::Pulled | Self::Foreign(_) => false,
         }
     }
 }
 
 fn certain(failure: &Failure) -> bool {
-    failure.evidence.shows() == Shows::Failure
+    failure.evidence.proves_failure() == ProvesFailure::OnAllNodes
 }
 
 /// One of the ways in which a pull may end.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Way<'a> {
-    pub(crate) end: End<'a>,
+pub(crate) struct PossibleEnd<'a> {
+    pub(crate) end: EndRef<'a>,
     /// How many bytes it fetches (config and layers).
     pub(crate) size: Option<u64>,
 }
@@ -81,9 +81,9 @@ pub(crate) struct Way<'a> {
 const MOST_CHOICES: usize = 6;
 
 /// What is known about the parts of an image, by digest and media type.
-pub(crate) struct Known<'a>(HashMap<(&'a str, &'a str), &'a Build>);
+pub(crate) struct KnownBuilds<'a>(HashMap<(&'a str, &'a str), &'a Build>);
 
-impl<'a> Known<'a> {
+impl<'a> KnownBuilds<'a> {
     pub(crate) fn of(facts: &'a ImageFacts) -> Self {
         let key = |build: &'a Build| ((build.digest.as_str(), build.media_type.as_str()), build);
         Self(facts.builds.iter().map(key).collect())
@@ -94,16 +94,16 @@ impl<'a> Known<'a> {
     }
 }
 
-/// How the pull of `puller` may end with an index of these entries. Several ways where versions of its runtime choose differently.
-pub(crate) fn of_index<'a>(known: &Known<'a>, entries: &'a [IndexEntry], puller: &Puller) -> Vec<Way<'a>> {
+/// How the pull of `puller` may end with an index of these entries. Several ends where versions of its runtime choose differently.
+pub(crate) fn of_index<'a>(known: &KnownBuilds<'a>, entries: &'a [IndexEntry], puller: &Puller) -> Vec<PossibleEnd<'a>> {
     within(known, entries, puller, DEEPEST)
 }
 
-fn within<'a>(known: &Known<'a>, entries: &'a [IndexEntry], puller: &Puller, levels: usize) -> Vec<Way<'a>> {
-    let only = |end| vec![Way { end, size: None }];
+fn within<'a>(known: &KnownBuilds<'a>, entries: &'a [IndexEntry], puller: &Puller, levels: usize) -> Vec<PossibleEnd<'a>> {
+    let only = |end| vec![PossibleEnd { end, size: None }];
     let fetched = fetches(entries, puller);
     if fetched.image.is_empty() {
-        return only(End::NoMatch);
+        return only(EndRef::NoMatch);
     }
     let all = fetched.all.as_deref();
     // Entries that are fetched beside the image must exist too.
@@ -121,50 +121,50 @@ fn within<'a>(known: &Known<'a>, entries: &'a [IndexEntry], puller: &Puller, lev
         .collect();
     let trouble = troubles.iter().find(|failure| certain(failure)).or(troubles.first());
     if let Some(failure) = trouble.filter(|failure| certain(failure)) {
-        return only(End::Trouble(failure));
+        return only(EndRef::Failed(failure));
     }
-    let of_entry = |at: &usize| -> Vec<Way<'a>> {
+    let of_entry = |at: &usize| -> Vec<PossibleEnd<'a>> {
         if all.is_some_and(|all| !all.contains(at)) {
             // It was found among compatible entries, and not fetched.
-            return only(End::NoMatch);
+            return only(EndRef::NoMatch);
         }
         entries.get(*at).map_or_else(
-            || only(End::NoMatch),
+            || only(EndRef::NoMatch),
             |entry| entry_of(known, entry, puller, levels.saturating_sub(1)),
         )
     };
-    let mut ways: Vec<Way<'a>> = fetched.image.iter().take(MOST_CHOICES).flat_map(of_entry).collect();
+    let mut possible: Vec<PossibleEnd<'a>> = fetched.image.iter().take(MOST_CHOICES).flat_map(of_entry).collect();
     if fetched.image.len() > MOST_CHOICES {
         // One of the other entries may do.
-        ways.extend(only(End::Pulls));
+        possible.extend(only(EndRef::Pulled));
     }
     if let Some(failure) = trouble {
-        for way in ways.iter_mut().filter(|way| !way.end.fails()) {
-            way.end = End::Trouble(failure);
+        for one in possible.iter_mut().filter(|one| !one.end.fails()) {
+            one.end = EndRef::Failed(failure);
         }
     }
     if let Some(missing) = unmeasured(entries, &fetched, puller) {
-        let arrives = |end: End<'_>| !end.fails() && !matches!(end, End::Trouble(_));
+        let arrives = |end: EndRef<'_>| !end.fails() && !matches!(end, EndRef::Failed(_));
         let taken = fetched.image.first().and_then(|at| known.find(entries.get(*at)?));
         let config = taken.and_then(|build| body(build.content.as_ref().ok()?));
         let image = config.map(|body| body.config.as_str());
-        for way in ways.iter_mut().filter(|way| arrives(way.end)) {
-            way.end = End::Unmeasured { missing, image };
+        for one in possible.iter_mut().filter(|one| arrives(one.end)) {
+            one.end = EndRef::Unmeasured { missing, image };
         }
     }
-    ways
+    possible
 }
 
 /// The problems of an entry that is fetched beside the image; for an index within the index, also of what would be fetched from it.
-fn beside_the_image<'a>(known: &Known<'a>, build: &'a Build, puller: &Puller, levels: usize) -> Vec<&'a Failure> {
+fn beside_the_image<'a>(known: &KnownBuilds<'a>, build: &'a Build, puller: &Puller, levels: usize) -> Vec<&'a Failure> {
     match &build.content {
         Ok(Content::Index(children)) if levels > 0 => {
-            let ways = within(known, children, puller, levels);
-            let failure = |way: Way<'a>| match way.end {
-                End::Trouble(failure) => Some(failure),
-                End::Pulls | End::NoMatch | End::Unmeasured { .. } | End::Foreign(_) | End::Artifact { .. } => None,
+            let possible = within(known, children, puller, levels);
+            let failure = |one: PossibleEnd<'a>| match one.end {
+                EndRef::Failed(failure) => Some(failure),
+                EndRef::Pulled | EndRef::NoMatch | EndRef::Unmeasured { .. } | EndRef::Foreign(_) | EndRef::Artifact { .. } => None,
             };
-            ways.into_iter().filter_map(failure).collect()
+            possible.into_iter().filter_map(failure).collect()
         }
         Ok(Content::Index(_) | Content::Image { .. } | Content::Artifact { .. } | Content::Schema1) | Err(_) => {
             trouble(build).into_iter().collect()
@@ -172,74 +172,74 @@ fn beside_the_image<'a>(known: &Known<'a>, build: &'a Build, puller: &Puller, le
     }
 }
 
-fn entry_of<'a>(known: &Known<'a>, entry: &'a IndexEntry, puller: &Puller, levels: usize) -> Vec<Way<'a>> {
+fn entry_of<'a>(known: &KnownBuilds<'a>, entry: &'a IndexEntry, puller: &Puller, levels: usize) -> Vec<PossibleEnd<'a>> {
     let Some(build) = known.find(entry) else {
-        return vec![Way {
-            end: End::Pulls,
+        return vec![PossibleEnd {
+            end: EndRef::Pulled,
             size: None,
         }];
     };
     let (end, size) = match &build.content {
-        Err(failure) => (End::Trouble(failure), None),
-        Ok(Content::Index(_)) if levels == 0 => (End::Pulls, None),
+        Err(failure) => (EndRef::Failed(failure), None),
+        Ok(Content::Index(_)) if levels == 0 => (EndRef::Pulled, None),
         Ok(Content::Index(children)) => return within(known, children, puller, levels),
         Ok(Content::Image { platform, body }) => (of_image(entry, build, platform.as_ref(), puller), body.size),
         Ok(Content::Artifact { kind, unpack, body }) => (
             trouble(build).map_or(
-                End::Artifact {
+                EndRef::Artifact {
                     kind,
-                    fails: fails_to_unpack(*unpack, puller.runtime.personality()),
+                    fails: fails_to_unpack(*unpack, puller.runtime.index_rules()),
                 },
-                End::Trouble,
+                EndRef::Failed,
             ),
             body.size,
         ),
         Ok(Content::Schema1) => (
-            End::Artifact {
+            EndRef::Artifact {
                 kind: "Docker schema 1",
                 fails: false,
             },
             None,
         ),
     };
-    vec![Way { end, size }]
+    vec![PossibleEnd { end, size }]
 }
 
 /// Whether a runtime fails to unpack something that is not an image.
-pub(crate) fn fails_to_unpack(unpack: Unpack, personality: Personality) -> bool {
-    match personality {
-        Personality::ContainerdOld => unpack != Unpack::Nothing,
-        Personality::ContainerdClient => unpack == Unpack::Partly,
-        Personality::ContainerdTransfer | Personality::CriO => false,
+pub(crate) fn fails_to_unpack(unpack: Unpack, index_rules: IndexRules) -> bool {
+    match index_rules {
+        IndexRules::ContainerdOld => unpack != Unpack::Nothing,
+        IndexRules::ContainerdClient => unpack == Unpack::Partly,
+        IndexRules::ContainerdTransfer | IndexRules::CriO => false,
     }
 }
 
-fn of_image<'a>(entry: &IndexEntry, build: &'a Build, platform: Option<&'a Platform>, puller: &Puller) -> End<'a> {
+fn of_image<'a>(entry: &IndexEntry, build: &'a Build, platform: Option<&'a Platform>, puller: &Puller) -> EndRef<'a> {
     if let Some(failure) = trouble(build) {
-        return End::Trouble(failure);
+        return EndRef::Failed(failure);
     }
-    let by_variant = match (puller.runtime.personality(), &entry.platform) {
+    let by_variant = match (puller.runtime.index_rules(), &entry.platform) {
         // Here runtimes compare the whole platform; 1.6 leaves the variant out. Where an entry has a platform, none of them compares.
-        (Personality::ContainerdClient | Personality::ContainerdTransfer, None) => platform.is_some_and(|platform| {
+        (IndexRules::ContainerdClient | IndexRules::ContainerdTransfer, None) => platform.is_some_and(|platform| {
             let named = Platform {
                 os_version: String::new(),
                 os_features: Vec::new(),
                 ..platform.normalized()
             };
-            named.os == "linux" && puller.platform.ranks(&named, Personality::ContainerdClient).is_none()
+            named.os == "linux" && puller.platform.ranks(&named, IndexRules::ContainerdClient).is_none()
         }),
-        (Personality::ContainerdOld | Personality::CriO, None) | (_, Some(_)) => false,
+        (IndexRules::ContainerdOld | IndexRules::CriO, None) | (_, Some(_)) => false,
     };
     let Some(platform) = platform.filter(|platform| by_variant || !runs(&puller.platform, platform)) else {
-        return End::Pulls;
+        return EndRef::Pulled;
     };
     if entry.platform.is_some() && platform.architecture.is_empty() {
-        return End::Pulls;
+        return EndRef::Pulled;
     }
-    match (puller.runtime.personality(), &entry.platform) {
+    match (puller.runtime.index_rules(), &entry.platform) {
         // The config decides where the entry does not.
-        (Personality::ContainerdOld | Personality::ContainerdClient | Personality::ContainerdTransfer, None) => End::NoMatch,
-        (Personality::CriO, None) | (_, Some(_)) => End::Foreign(platform),
+        (IndexRules::ContainerdOld | IndexRules::ContainerdClient | IndexRules::ContainerdTransfer, None) => EndRef::NoMatch,
+        (IndexRules::CriO, None) | (_, Some(_)) => EndRef::Foreign(platform),
     }
 }
 
@@ -256,7 +256,7 @@ pub(crate) fn runs(host: &Platform, platform: &Platform) -> bool {
         os_features: Vec::new(),
         ..named
     };
-    host.ranks(&named, Personality::ContainerdClient).is_some()
+    host.ranks(&named, IndexRules::ContainerdClient).is_some()
 }
 
 /// The problem of a build that counts: a certain one before one that is not known.
@@ -270,12 +270,16 @@ pub(crate) fn trouble(build: &Build) -> Option<&Failure> {
 /// A certain problem before one that is not known.
 pub(crate) fn worst<'a>(troubles: &[&'a Failure]) -> Option<&'a Failure> {
     // The first of those that are worst: `max_by_key` would give the last.
-    troubles.iter().rev().max_by_key(|failure| failure.evidence.shows()).copied()
+    troubles
+        .iter()
+        .rev()
+        .max_by_key(|failure| failure.evidence.proves_failure())
+        .copied()
 }
 
 /// The platforms of entries: what they declare, otherwise what their configs or the entries of their indexes declare, as far as these were
 /// read.
-pub(crate) fn platforms<'a>(known: &Known<'a>, entries: &'a [IndexEntry]) -> Vec<&'a Platform> {
+pub(crate) fn platforms<'a>(known: &KnownBuilds<'a>, entries: &'a [IndexEntry]) -> Vec<&'a Platform> {
     let mut platforms = Vec::new();
     let mut followed: HashSet<&str> = HashSet::new();
     let mut open = vec![entries];

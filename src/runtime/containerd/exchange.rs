@@ -8,8 +8,10 @@ use crate::runtime::containerd::authorizer::{Authorizer, Scope};
 use crate::runtime::containerd::hosts::{Host, Schemes, Server, is_odd_literal};
 use crate::runtime::containerd::version::Version;
 use crate::runtime::containerd::{Got, Stop};
-use crate::runtime::outcome::{ConnectionFault, Evidence, Failure, Purpose, Quota, Refusal, Rejection, TimeoutStage, TlsFault};
-use crate::runtime::request::{Agent, Attempt, Method, Origin, Request, Want, Who};
+use crate::runtime::outcome::{
+    ConnectionFault, Evidence, Failure, GuardRule, NodeSettingsFault, Purpose, Quota, TimeoutStage, TlsFault,
+};
+use crate::runtime::request::{Agent, Method, Origin, Request, Retry, Want, Who};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,9 +100,9 @@ impl<'a> Session<'a> {
     }
 
     /// Sends a request as often as containerd does; any status.
-    pub(super) fn exchange(&mut self, net: &mut Ask<'_, Request>, ask: HostRequest<'_>) -> Got<Arc<Response>> {
+    pub(super) fn exchange(&mut self, ask: &mut Ask<'_, Request>, request: HostRequest<'_>) -> Got<Arc<Response>> {
         if self.version.wants_addresses_in_brackets() && is_odd_literal(&self.host.shown) {
-            let evidence = Evidence::Rejected(Rejection::NoAddress);
+            let evidence = Evidence::NodeSettings(NodeSettingsFault::NoAddress);
             return Err(Failure::plain(evidence, self.host.shown.to_string()).into());
         }
         let Some(server) = &self.host.server else {
@@ -115,19 +117,19 @@ impl<'a> Session<'a> {
         if let Some(why) = &self.host.unusable {
             return Err(Stop::from(self.closed(why)));
         }
-        let mut ask = ask;
+        let mut request = request;
         let mut answers: Vec<(Method, Arc<Response>)> = Vec::new();
         let mut sent: Vec<Request> = Vec::new();
         loop {
-            let response = self.send(net, server, &ask, &mut sent)?;
+            let response = self.send(ask, server, &request, &mut sent)?;
             self.withheld(server, &response)?;
-            answers.push((ask.method, Arc::clone(&response)));
+            answers.push((request.method, Arc::clone(&response)));
             let no_more = !self.version.counts_attempts() && answers.len() >= self.version.requests();
-            let again = if no_more { Again::No } else { self.again(&answers, &ask)? };
+            let again = if no_more { Again::No } else { self.again(&answers, &request)? };
             match again {
                 Again::Same if sent.len() < self.version.requests() => continue,
                 Again::ByGet if sent.len() < self.version.requests() => {
-                    ask.method = Method::Get;
+                    request.method = Method::Get;
                     continue;
                 }
                 Again::No | Again::Same | Again::ByGet => {}
@@ -142,38 +144,38 @@ impl<'a> Session<'a> {
     /// Sends it once, or until the connection holds.
     fn send(
         &mut self,
-        net: &mut Ask<'_, Request>,
+        ask: &mut Ask<'_, Request>,
         server: &Server,
-        ask: &HostRequest<'_>,
+        what: &HostRequest<'_>,
         sent: &mut Vec<Request>,
     ) -> Got<Arc<Response>> {
         let mut after = Duration::ZERO;
         loop {
             let scope = Scope {
                 repository: &self.repository,
-                trust: self.host.trust,
+                host_settings: self.host.settings,
                 agent: self.agent,
             };
-            let auth = self.auth.authorize(net, &scope)?;
+            let auth = self.auth.authorize(ask, &scope)?;
             let plain = self.is_plain(server);
             let mut request = Request {
                 asker: self.auth.who(),
-                method: ask.method,
+                method: what.method,
                 origin: if plain { server.http.clone() } else { server.https.clone() },
-                path: self.path(server, ask.rest),
-                accept: Arc::clone(ask.accept),
+                path: self.path(server, what.rest),
+                accept: Arc::clone(what.accept),
                 auth,
-                want: ask.want.clone(),
-                trust: self.host.trust,
+                want: what.want.clone(),
+                host_settings: self.host.settings,
                 agent: self.agent,
-                attempt: Attempt::default(),
+                retry: Retry::default(),
             };
             let nth = sent.iter().filter(|before| is_repeated(before, &request)).count();
-            request.attempt = Attempt {
+            request.retry = Retry {
                 nth: u8::try_from(nth).unwrap_or(u8::MAX),
                 after,
             };
-            let answer = net.get(request.clone())?;
+            let answer = ask.get(request.clone())?;
             if !plain && server.schemes == Schemes::HttpsThenHttp && is_asked_without_tls(&answer, server) {
                 self.plain = true;
                 continue;
@@ -182,7 +184,7 @@ impl<'a> Session<'a> {
             self.latest = Some(Box::new(request.clone()));
             let transient = matches!(&answer, Answer::Fault(fault) if is_transient(fault.what));
             let left = self.version.requests().saturating_sub(sent.len());
-            if transient && ask.last && self.version.repeats_failed_connections() && left > 0 {
+            if transient && what.last && self.version.repeats_failed_connections() && left > 0 {
                 after = PAUSE;
                 continue;
             }
@@ -222,7 +224,7 @@ impl<'a> Session<'a> {
     }
 
     /// Decides about a repetition (`retryRequest`).
-    fn again(&mut self, answers: &[(Method, Arc<Response>)], ask: &HostRequest<'_>) -> Got<Again> {
+    fn again(&mut self, answers: &[(Method, Arc<Response>)], request: &HostRequest<'_>) -> Got<Again> {
         let Some((_, last)) = answers.last() else {
             return Ok(Again::No);
         };
@@ -233,18 +235,18 @@ impl<'a> Session<'a> {
             .map(|(_, response)| response);
         Ok(match last.status {
             401 => {
-                let same = before.is_some_and(|before| before.at == last.at);
+                let same = before.is_some_and(|before| before.asked_at == last.asked_at);
                 if self.auth.add(last, same).map_err(Stop::from)? {
                     Again::Same
                 } else {
                     Again::No
                 }
             }
-            405 if ask.method == Method::Head && ask.rest.starts_with("manifests/") => Again::ByGet,
+            405 if request.method == Method::Head && request.rest.starts_with("manifests/") => Again::ByGet,
             408 | 429 => Again::Same,
             500 | 503 | 504 if self.version.repeats_server_errors() => {
                 let same = before.is_some_and(|before| before.status == last.status);
-                if ask.last && !same { Again::Same } else { Again::No }
+                if request.last && !same { Again::Same } else { Again::No }
             }
             _ => Again::No,
         })
@@ -254,14 +256,18 @@ impl<'a> Session<'a> {
     /// URL names. We do neither, so a refusal that may be due to that proves nothing.
     fn withheld(&self, server: &Server, response: &Response) -> Got<()> {
         let refused = matches!(response.status, 401 | 403 | 404);
-        let there = &response.at.origin;
+        let there = &response.asked_at.origin;
         let here = if self.is_plain(server) { &server.http } else { &server.https };
         let handed = here.hands_to(there) && self.auth.is_authenticated();
         let elsewhere = !server.https.is_same_server(there) && !server.http.is_same_server(there);
         let asks_for_it = response.status == 401 && elsewhere && self.auth.has_credential();
         let as_somebody = response.as_somebody && (400..500).contains(&response.status) && response.status != 429;
         if (refused && handed) || asks_for_it || as_somebody {
-            let failure = Failure::of(Evidence::Refused(Refusal::Withheld), response, Purpose::Content);
+            let failure = Failure::of(
+                Evidence::StoppedByGuard(GuardRule::CredentialNotSent),
+                response,
+                Purpose::Content,
+            );
             return Err(Stop::from(failure));
         }
         Ok(())
@@ -313,7 +319,7 @@ fn is_asked_without_tls(answer: &Answer, server: &Server) -> bool {
             fault.what,
             FaultKind::Connection(_) | FaultKind::TimedOut(TimeoutStage::Connect | TimeoutStage::Handshake)
         );
-    fault.at.origin.is_same_server(&server.https) && (no_tls || no_port)
+    fault.asked_at.origin.is_same_server(&server.https) && (no_tls || no_port)
 }
 
 /// `isTransientTransportErr`: time-outs, and connections that end early.

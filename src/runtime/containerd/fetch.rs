@@ -23,7 +23,7 @@ struct Wanted {
 }
 
 impl Walk<'_> {
-    fn fetch(&mut self, net: &mut Ask<'_, Request>, wanted: &Wanted) -> Got<Arc<Response>> {
+    fn fetch(&mut self, ask: &mut Ask<'_, Request>, wanted: &Wanted) -> Got<Arc<Response>> {
         let accept: Arc<str> = Arc::from(if wanted.media_type.is_empty() {
             "*/*".to_owned()
         } else {
@@ -32,14 +32,14 @@ impl Walk<'_> {
         let mut failures: Vec<Failure> = Vec::new();
         let hosts = self.sessions.len();
         for (at, session) in self.sessions.iter_mut().enumerate() {
-            let ask = HostRequest {
+            let request = HostRequest {
                 method: Method::Get,
                 rest: &wanted.rest,
                 accept: &accept,
                 want: wanted.want.clone(),
                 last: at + 1 == hosts,
             };
-            let response = match caught(session.exchange(net, ask))? {
+            let response = match caught(session.exchange(ask, request))? {
                 Ok(response) if response.is_success() => {
                     self.passed.extend(failures);
                     return Ok(response);
@@ -53,7 +53,7 @@ impl Walk<'_> {
             let evidence = match response.status {
                 404 => wanted.absent.clone(),
                 // A storage behind the registry knows neither our credential nor a node's, but may filter addresses.
-                403 if wanted.rest.starts_with("blobs/") && !session.is_at(&response.at.origin) => Evidence::Forbidden {
+                403 if wanted.rest.starts_with("blobs/") && !session.is_at(&response.asked_at.origin) => Evidence::Forbidden {
                     address_bound: true,
                     with_credential: session.is_authenticated(),
                 },
@@ -65,11 +65,11 @@ impl Walk<'_> {
     }
 
     /// Reads what a reference was resolved to, and names the config of an image, which is still to be read.
-    pub(super) fn root(&mut self, net: &mut Ask<'_, Request>, resolved: &Resolved) -> Got<(Content, Option<Config>)> {
+    pub(super) fn root(&mut self, ask: &mut Ask<'_, Request>, resolved: &Resolved) -> Got<(Content, Option<Config>)> {
         let digest = &resolved.digest;
         match manifest::form(&resolved.media_type) {
-            Form::Schema1 => return self.schema1(net, resolved),
-            Form::Other => return Err(self.no_manifest(net, resolved)?),
+            Form::Schema1 => return self.schema1(ask, resolved),
+            Form::Other => return Err(self.no_manifest(ask, resolved)?),
             // A registry that knows a manifest only as a blob is in trouble, whatever a GET may return.
             Form::Manifest | Form::Index if resolved.is_blob => {
                 let evidence = Evidence::ServerError { token_server: false };
@@ -87,7 +87,7 @@ impl Walk<'_> {
             },
             absent: Evidence::ContentInvalid(ContentFault::NotServed),
         };
-        let response = self.fetch(net, &wanted)?;
+        let response = self.fetch(ask, &wanted)?;
         let part = if manifest::form(&resolved.media_type) == Form::Index {
             "index"
         } else {
@@ -128,7 +128,7 @@ impl Walk<'_> {
     }
 
     /// A Docker schema 1 manifest: containerd 1.x fetches and converts it (`schema1.Converter`), later versions refuse it unread.
-    fn schema1(&mut self, net: &mut Ask<'_, Request>, resolved: &Resolved) -> Got<(Content, Option<Config>)> {
+    fn schema1(&mut self, ask: &mut Ask<'_, Request>, resolved: &Resolved) -> Got<(Content, Option<Config>)> {
         let digest = &resolved.digest;
         let broken = |fault, response: &Response| {
             let failure = Failure::unworded(Evidence::ContentInvalid(fault), response);
@@ -149,7 +149,7 @@ impl Walk<'_> {
             },
             absent: Evidence::ContentInvalid(ContentFault::NotServed),
         };
-        let response = self.fetch(net, &wanted)?;
+        let response = self.fetch(ask, &wanted)?;
         let document = match &response.body {
             Body::Manifest { document, .. } => document.as_ref().map_err(|fault| broken(fault.clone(), &response))?,
             Body::TooLong(bytes) => return Err(too_long(&response, *bytes)),
@@ -163,7 +163,7 @@ impl Walk<'_> {
     }
 
     /// A reference whose media type is not that of a manifest: containerd takes it for a blob, and fails either way.
-    fn no_manifest(&mut self, net: &mut Ask<'_, Request>, resolved: &Resolved) -> Got<Stop> {
+    fn no_manifest(&mut self, ask: &mut Ask<'_, Request>, resolved: &Resolved) -> Got<Stop> {
         let fault = if resolved.is_blob {
             ContentFault::DigestIsBlob
         } else {
@@ -175,7 +175,7 @@ impl Walk<'_> {
             want: Want::Blob { size: None },
             absent: Evidence::ContentInvalid(fault.clone()),
         };
-        let fetched = caught(self.fetch(net, &wanted))?;
+        let fetched = caught(self.fetch(ask, &wanted))?;
         if resolved.by.is_of_no_registry() {
             // Whether or not there is such a blob: the answer that led here came from a login page, or similar.
             let failure = Failure::unworded(Evidence::ContentInvalid(fault), &resolved.by);
@@ -196,7 +196,7 @@ impl Walk<'_> {
     }
 
     /// Whether an entry of an index exists. The request is the runtime's; the body is not read.
-    pub(super) fn is_there(&mut self, net: &mut Ask<'_, Request>, entry: &IndexEntry) -> Got<()> {
+    pub(super) fn is_there(&mut self, ask: &mut Ask<'_, Request>, entry: &IndexEntry) -> Got<()> {
         let digest = self.descriptor("child manifest", &entry.digest, signed(entry.size))?;
         let wanted = Wanted {
             rest: format!("manifests/{digest}"),
@@ -210,7 +210,7 @@ impl Walk<'_> {
                 media_type: entry.media_type.clone(),
             },
         };
-        let response = self.fetch(net, &wanted)?;
+        let response = self.fetch(ask, &wanted)?;
         match response.length.filter(|_| !response.encoded).map(signed) {
             Some(has) if has != signed(entry.size) => {
                 let fault = ContentFault::OtherSize {
@@ -229,7 +229,7 @@ impl Walk<'_> {
     }
 
     /// Reads an entry of an index.
-    pub(super) fn child(&mut self, net: &mut Ask<'_, Request>, entry: &IndexEntry) -> Got<Parsed> {
+    pub(super) fn child(&mut self, ask: &mut Ask<'_, Request>, entry: &IndexEntry) -> Got<Parsed> {
         let digest = self.descriptor("child manifest", &entry.digest, signed(entry.size))?;
         if !entry.is_manifest() {
             let fault = ContentFault::EntryType(entry.media_type.clone());
@@ -247,7 +247,7 @@ impl Walk<'_> {
                 media_type: entry.media_type.clone(),
             },
         };
-        let response = self.fetch(net, &wanted)?;
+        let response = self.fetch(ask, &wanted)?;
         let broken = |fault| Stop::from(Failure::unworded(Evidence::ContentInvalid(fault), &response).about(&digest));
         let (document, has) = match &response.body {
             Body::Manifest { length, .. } if *length != entry.size => {
@@ -291,7 +291,7 @@ impl Walk<'_> {
     }
 
     /// Reads the config of an image: its platform, if the layers match the config. `None` if it is longer than we read.
-    pub(super) fn config(&mut self, net: &mut Ask<'_, Request>, config: &Config) -> Got<Option<Platform>> {
+    pub(super) fn config(&mut self, ask: &mut Ask<'_, Request>, config: &Config) -> Got<Option<Platform>> {
         if let Some(host) = &config.elsewhere {
             return Err(self.elsewhere("config", host, config.digest.as_str()));
         }
@@ -307,7 +307,7 @@ impl Walk<'_> {
                 media_type: config.media_type.clone(),
             },
         };
-        let response = self.fetch(net, &wanted)?;
+        let response = self.fetch(ask, &wanted)?;
         let broken = |fault| Stop::from(Failure::unworded(Evidence::ContentInvalid(fault), &response).about(&config.digest));
         let (read, has, digest) = match &response.body {
             Body::Config { config, length, digest } => (config, signed(*length), digest),
@@ -338,7 +338,7 @@ impl Walk<'_> {
     }
 
     /// Whether a blob exists and has the size that its descriptor says. Its content is not read.
-    pub(super) fn blob(&mut self, net: &mut Ask<'_, Request>, blob: &BlobRef) -> Got<()> {
+    pub(super) fn blob(&mut self, ask: &mut Ask<'_, Request>, blob: &BlobRef) -> Got<()> {
         let digest = self.descriptor(blob.part, &blob.digest, blob.size)?;
         if let Some(host) = &blob.elsewhere {
             return Err(self.elsewhere(blob.part, host, &blob.digest));
@@ -353,7 +353,7 @@ impl Walk<'_> {
                 media_type: blob.media_type.clone(),
             },
         };
-        let response = self.fetch(net, &wanted)?;
+        let response = self.fetch(ask, &wanted)?;
         match response.length.filter(|_| !response.encoded).map(signed) {
             Some(has) if has != blob.size => {
                 let fault = ContentFault::OtherSize {

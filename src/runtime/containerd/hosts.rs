@@ -3,7 +3,7 @@
 
 use crate::runtime::containerd::rewrites::Rewrites;
 use crate::runtime::containerd::{Containerd, Fork};
-use crate::runtime::request::{Origin, Scheme, TrustId, Who};
+use crate::runtime::request::{HostSettingsId, Origin, Scheme, Who};
 use std::sync::Arc;
 
 /// What a node's `hosts.toml` tree says about one registry.
@@ -33,7 +33,7 @@ pub struct Host {
     /// It may be asked what a tag stands for.
     pub resolve: bool,
     /// Its settings for TLS, headers and addresses.
-    pub trust: TrustId,
+    pub settings: HostSettingsId,
     /// The names by which repositories are requested there (k3s).
     pub rewrites: Rewrites,
     /// The node's own credential for it, sent if the kubelet gives none (k3s).
@@ -99,7 +99,7 @@ impl Host {
             unusable: None,
             pull: true,
             resolve: true,
-            trust: TrustId::default(),
+            settings: HostSettingsId::default(),
             rewrites: Rewrites::default(),
             node: Who::default(),
         }

@@ -47,7 +47,7 @@ pub(crate) enum Readers {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Line {
     /// Its address; `None` only for a root without `server`.
-    pub(crate) written: Option<Written>,
+    pub(crate) written: Option<WrittenUrl>,
     /// The line of the file that names it; 0 if none does.
     pub(crate) at: usize,
     /// It may be asked for content.
@@ -307,11 +307,11 @@ impl Reading<'_> {
         }
     }
 
-    fn written(&self, text: &str, span: Range<usize>) -> Result<Written, Problem> {
-        Written::parse(text).map_err(|why| self.problem(Some(span), why))
+    fn written(&self, text: &str, span: Range<usize>) -> Result<WrittenUrl, Problem> {
+        WrittenUrl::parse(text).map_err(|why| self.problem(Some(span), why))
     }
 
-    fn host(&self, written: Option<Written>, at: usize, table: &DeTable<'_>) -> Result<Line, Problem> {
+    fn host(&self, written: Option<WrittenUrl>, at: usize, table: &DeTable<'_>) -> Result<Line, Problem> {
         let override_path = match table.get("override_path") {
             Some(value) => self.boolean(value, "override_path")?,
             None => false,
@@ -323,7 +323,7 @@ impl Reading<'_> {
         let headers = self.headers(table.get("header"))?;
         // Go sends no request with an invalid header.
         let written = if headers.is_none() {
-            Some(Written::nowhere())
+            Some(WrittenUrl::nowhere())
         } else {
             written
         };
@@ -463,7 +463,7 @@ impl Reading<'_> {
 
 /// A host as written in a `hosts.toml`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Written {
+pub(crate) struct WrittenUrl {
     pub(crate) scheme: Scheme,
     /// Host and port as written: these decide about `?ns=`.
     pub(crate) authority: String,
@@ -471,7 +471,7 @@ pub(crate) struct Written {
     pub(crate) path: String,
 }
 
-impl Written {
+impl WrittenUrl {
     /// `https://host:port/path`, `http://…`, or without a scheme, which means https. The error is a clause for the reader.
     ///
     /// Only text that Go's `url.Parse` refuses is an error, because it breaks the whole file. An address that Go parses and nobody can ask

@@ -156,7 +156,7 @@ fn hosts_that_nobody_can_ask_break_no_file() {
 #[test]
 fn where_hosts_are_asked() {
     let server = |registry: &str, text: &str, tls| {
-        let written = Written::parse(text).unwrap().with_api_path();
+        let written = WrittenUrl::parse(text).unwrap().with_api_path();
         written.server(registry, tls).unwrap()
     };
     for (registry, text, https, path, namespace) in [
@@ -191,7 +191,7 @@ fn where_hosts_are_asked() {
     assert_eq!(schemes("http://m:5000", true), Schemes::HttpsThenHttp);
     assert_eq!(schemes("http://m:80", true), Schemes::Http);
     for nowhere in ["https://", "http://m:99999", "httpx://m"] {
-        assert!(Written::parse(nowhere).unwrap().server("r", false).is_none(), "{nowhere}");
+        assert!(WrittenUrl::parse(nowhere).unwrap().server("r", false).is_none(), "{nowhere}");
     }
 }
 

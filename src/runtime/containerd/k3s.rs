@@ -3,7 +3,7 @@
 
 use crate::credentials::{Credential, Hidden};
 use crate::runtime::containerd::hosts::{contacted, is_loopback, port};
-use crate::runtime::containerd::hosts_toml::{DEFAULT_FOLDER, File, Files, Line, Problem, Readers, Written};
+use crate::runtime::containerd::hosts_toml::{DEFAULT_FOLDER, File, Files, Line, Problem, Readers, WrittenUrl};
 use crate::runtime::containerd::peers::Shared;
 use crate::runtime::containerd::rewrites::Rewrites;
 use crate::runtime::request::Scheme;
@@ -62,7 +62,7 @@ struct Endpoint {
     registry: String,
     /// The address, with scheme and path.
     url: String,
-    written: Written,
+    written: WrittenUrl,
 }
 
 impl Registries {
@@ -218,7 +218,7 @@ fn server(host: &str, endpoint: &Endpoint, config: &Config) -> Line {
     line(written, config.at, config.tls.clone())
 }
 
-fn line(written: Option<Written>, at: usize, tls: Option<Files>) -> Line {
+fn line(written: Option<WrittenUrl>, at: usize, tls: Option<Files>) -> Line {
     Line {
         written,
         at,
@@ -275,7 +275,7 @@ impl Endpoint {
             other => (other, true),
         };
         let url = format!("{}://{host}{path}", scheme.name());
-        let written = Written::parse(&url)?;
+        let written = WrittenUrl::parse(&url)?;
         Ok(Self {
             registry: if host == "registry-1.docker.io" {
                 "docker.io"

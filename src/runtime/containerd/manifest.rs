@@ -145,7 +145,9 @@ fn index(document: &Document) -> Result<Parsed, ContentFault> {
 /// Members that only newer runtimes know, and whether they are of the wrong type.
 fn newer(members: &[(&str, bool)]) -> Result<(), ContentFault> {
     match members.iter().find(|(_, odd)| *odd) {
-        Some((name, _)) => Err(ContentFault::Newer(format!("its {name} has the wrong type"))),
+        Some((name, _)) => Err(ContentFault::UnreadableSinceContainerd2(format!(
+            "its {name} has the wrong type"
+        ))),
         None => Ok(()),
     }
 }
@@ -293,14 +295,14 @@ impl Claims {
                 Unpacked::AsItIs { .. } | Unpacked::AsFound => None,
             });
         if let Some(media_type) = packed {
-            return Err(ContentFault::Packed(media_type.clone()));
+            return Err(ContentFault::CompressedUnderPlainType(media_type.clone()));
         }
         if let Some(odd) = config.diff_ids.iter().find(|id| !id.starts_with("sha256:")) {
             return Err(ContentFault::DiffId(clipped(odd)));
         }
         let own = config.platform.normalized();
         match self.platforms.iter().find(|said| said.normalized() != own) {
-            Some(other) => Err(ContentFault::PartOfOthers(other.normalized().to_string())),
+            Some(other) => Err(ContentFault::PartForOtherPlatform(other.normalized().to_string())),
             None => Ok(()),
         }
     }

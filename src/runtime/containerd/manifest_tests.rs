@@ -318,7 +318,7 @@ fn members_are_read_as_go_reads_them() {
         let odd = format!(r#"{{{odd},"manifests":[{{}}]}}"#);
         let read = read(INDEX, odd.as_bytes());
         assert!(
-            matches!(read, Err(ContentFault::Newer(_))),
+            matches!(read, Err(ContentFault::UnreadableSinceContainerd2(_))),
             "old runtimes do not know these members: {read:?}"
         );
     }
@@ -347,7 +347,10 @@ fn what_is_taken_for_plain_tar_must_be_what_the_config_says() {
         format!("{oci}+GZIP"),
         format!("{docker}+gzip"),
     ] {
-        assert_eq!(with(&plain, &other), Err(ContentFault::Packed(plain.clone())));
+        assert_eq!(
+            with(&plain, &other),
+            Err(ContentFault::CompressedUnderPlainType(plain.clone()))
+        );
         assert_eq!(with(&plain, id.as_str()), Ok(()), "{plain}");
     }
     for found in [
@@ -378,7 +381,10 @@ fn parts_that_are_said_to_be_for_others() {
             .hold(&config(br#"{"os":"linux","architecture":"amd64"}"#).unwrap())
     };
     assert_eq!(with("x86_64"), Ok(()));
-    assert_eq!(with("arm64"), Err(ContentFault::PartOfOthers("linux/arm64".to_owned())));
+    assert_eq!(
+        with("arm64"),
+        Err(ContentFault::PartForOtherPlatform("linux/arm64".to_owned()))
+    );
 }
 
 proptest::proptest! {

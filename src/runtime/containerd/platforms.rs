@@ -1,6 +1,6 @@
 //! Which entries of an index a runtime fetches (pull-semantics 5.5).
 
-use crate::image::platform::Personality;
+use crate::image::platform::IndexRules;
 use crate::runtime::Puller;
 use crate::runtime::content::IndexEntry;
 
@@ -30,26 +30,26 @@ impl Fetches {
 /// then looks for its image among all entries, as the others do. So it may choose an entry that is only compatible, which it has not
 /// fetched.
 pub fn fetches(entries: &[IndexEntry], puller: &Puller) -> Fetches {
-    match puller.runtime.personality() {
-        Personality::ContainerdOld | Personality::ContainerdClient => Fetches {
-            image: first(entries, puller, puller.runtime.personality()),
+    match puller.runtime.index_rules() {
+        IndexRules::ContainerdOld | IndexRules::ContainerdClient => Fetches {
+            image: first(entries, puller, puller.runtime.index_rules()),
             all: None,
         },
-        Personality::ContainerdTransfer => {
+        IndexRules::ContainerdTransfer => {
             let fetched = |entry: &IndexEntry| {
                 entry
                     .platform
                     .as_ref()
-                    .is_none_or(|platform| puller.platform.ranks(platform, Personality::ContainerdTransfer).is_some())
+                    .is_none_or(|platform| puller.platform.ranks(platform, IndexRules::ContainerdTransfer).is_some())
             };
             Fetches {
-                image: first(entries, puller, Personality::ContainerdClient),
+                image: first(entries, puller, IndexRules::ContainerdClient),
                 all: Some(places(entries, fetched)),
             }
         }
-        Personality::CriO => Fetches {
+        IndexRules::CriO => Fetches {
             // Of several entries for one platform, newer versions prefer one compressed with zstd.
-            image: best(entries, puller, Personality::CriO),
+            image: best(entries, puller, IndexRules::CriO),
             all: None,
         },
     }
@@ -60,9 +60,9 @@ pub fn fetches(entries: &[IndexEntry], puller: &Puller) -> Fetches {
 /// After the pull, containerd measures the image: it sorts all entries, those of other platforms too, and reads the first one. An entry
 /// with any platform comes before those without. If that is a manifest for other nodes, it was not fetched.
 pub(crate) fn unmeasured<'a>(entries: &'a [IndexEntry], fetched: &Fetches, puller: &Puller) -> Option<&'a IndexEntry> {
-    match puller.runtime.personality() {
-        Personality::ContainerdOld | Personality::ContainerdClient | Personality::ContainerdTransfer => {}
-        Personality::CriO => return None,
+    match puller.runtime.index_rules() {
+        IndexRules::ContainerdOld | IndexRules::ContainerdClient | IndexRules::ContainerdTransfer => {}
+        IndexRules::CriO => return None,
     }
     let at = |place: &usize| entries.get(*place);
     if fetched.image.iter().filter_map(at).any(|entry| entry.platform.is_some()) {
@@ -83,8 +83,8 @@ fn places(entries: &[IndexEntry], is: impl Fn(&IndexEntry) -> bool) -> Vec<usize
 }
 
 /// The entry that containerd takes. Versions differ in which of several Windows builds they prefer.
-fn first(entries: &[IndexEntry], puller: &Puller, personality: Personality) -> Vec<usize> {
-    let mut best = best(entries, puller, personality);
+fn first(entries: &[IndexEntry], puller: &Puller, index_rules: IndexRules) -> Vec<usize> {
+    let mut best = best(entries, puller, index_rules);
     if puller.platform.os != "windows" {
         best.truncate(1);
     }
@@ -92,13 +92,13 @@ fn first(entries: &[IndexEntry], puller: &Puller, personality: Personality) -> V
 }
 
 /// The entries that fit best; if no declared platform fits, those that declare none.
-fn best(entries: &[IndexEntry], puller: &Puller, personality: Personality) -> Vec<usize> {
+fn best(entries: &[IndexEntry], puller: &Puller, index_rules: IndexRules) -> Vec<usize> {
     // Computed once per entry: an index may have thousands.
     let rank = |entry: &IndexEntry| {
         entry
             .platform
             .as_ref()
-            .and_then(|platform| puller.platform.ranks(platform, personality))
+            .and_then(|platform| puller.platform.ranks(platform, index_rules))
     };
     let ranks: Vec<Option<u32>> = entries.iter().map(rank).collect();
     match ranks.iter().flatten().min() {

@@ -2,7 +2,7 @@ use super::*;
 use crate::image::Platform;
 use crate::runtime::containerd::Containerd;
 use crate::runtime::{Pool, Runtime};
-use Personality::{ContainerdClient as Client, ContainerdOld as Old, ContainerdTransfer as Transfer};
+use IndexRules::{ContainerdClient as Client, ContainerdOld as Old, ContainerdTransfer as Transfer};
 
 /// `none` is an entry without a platform.
 fn entries(declared: &[&str]) -> Vec<IndexEntry> {
@@ -29,14 +29,14 @@ fn entries(declared: &[&str]) -> Vec<IndexEntry> {
     declared.iter().map(entry).collect()
 }
 
-fn puller(host: &str, personality: Personality) -> Puller {
+fn puller(host: &str, index_rules: IndexRules) -> Puller {
     Puller {
         platform: Platform::parse(host).unwrap(),
         pool: Pool::default(),
-        runtime: match personality {
+        runtime: match index_rules {
             Old => old(),
             Client => Runtime::Containerd(Containerd::local()),
-            Transfer | Personality::CriO => Runtime::today(),
+            Transfer | IndexRules::CriO => Runtime::today(),
         },
     }
 }
@@ -46,16 +46,16 @@ fn old() -> Runtime {
 }
 
 #[track_caller]
-fn takes(host: &str, personality: Personality, declared: &[&str], image: &[usize], all: Option<&[usize]>) {
-    let fetched = fetches(&entries(declared), &puller(host, personality));
-    assert_eq!(fetched.image, image, "{host} {personality:?} {declared:?}");
-    assert_eq!(fetched.all.as_deref(), all, "{host} {personality:?} {declared:?}");
+fn takes(host: &str, index_rules: IndexRules, declared: &[&str], image: &[usize], all: Option<&[usize]>) {
+    let fetched = fetches(&entries(declared), &puller(host, index_rules));
+    assert_eq!(fetched.image, image, "{host} {index_rules:?} {declared:?}");
+    assert_eq!(fetched.all.as_deref(), all, "{host} {index_rules:?} {declared:?}");
 }
 
 #[test]
 fn a_client_takes_the_best_one() {
-    for personality in [Old, Client] {
-        let one = |host: &str, declared: &[&str], image: &[usize]| takes(host, personality, declared, image, None);
+    for index_rules in [Old, Client] {
+        let one = |host: &str, declared: &[&str], image: &[usize]| takes(host, index_rules, declared, image, None);
         one("linux/amd64", &["linux/arm64", "linux/amd64"], &[1]);
         one("linux/amd64", &["linux/386", "linux/amd64"], &[1]);
         one("linux/amd64", &["linux/arm64", "linux/386"], &[1]);
@@ -73,10 +73,10 @@ fn a_client_takes_the_best_one() {
 
 #[test]
 fn entries_without_a_platform_come_last() {
-    for personality in [Old, Client] {
-        takes("linux/amd64", personality, &["none", "linux/amd64"], &[1], None);
-        takes("linux/amd64", personality, &["none", "linux/386"], &[1], None);
-        takes("linux/amd64", personality, &["linux/arm64", "none", "none"], &[1], None);
+    for index_rules in [Old, Client] {
+        takes("linux/amd64", index_rules, &["none", "linux/amd64"], &[1], None);
+        takes("linux/amd64", index_rules, &["none", "linux/386"], &[1], None);
+        takes("linux/amd64", index_rules, &["linux/arm64", "none", "none"], &[1], None);
     }
 }
 
@@ -110,31 +110,31 @@ fn where_versions_differ_every_choice_is_named() {
 
 #[test]
 fn needed_is_what_may_be_fetched() {
-    let needed = |declared: &[&str], personality| fetches(&entries(declared), &puller("linux/amd64", personality)).needed();
+    let needed = |declared: &[&str], index_rules| fetches(&entries(declared), &puller("linux/amd64", index_rules)).needed();
     assert_eq!(needed(&["linux/386", "none"], Transfer), [1]);
     assert_eq!(needed(&["linux/386", "none"], Client), [0]);
 }
 
 #[test]
 fn what_has_no_platform_is_measured_by_what_has_one() {
-    let missing = |personality, declared: &[&str]| {
+    let missing = |index_rules, declared: &[&str]| {
         let mut entries = entries(declared);
         for (at, entry) in entries.iter_mut().enumerate() {
             entry.digest = at.to_string();
             entry.media_type = "application/vnd.oci.image.manifest.v1+json".to_owned();
         }
-        let puller = puller("linux/amd64", personality);
+        let puller = puller("linux/amd64", index_rules);
         let found = unmeasured(&entries, &fetches(&entries, &puller), &puller);
         found.map(|entry| entry.digest.clone())
     };
-    for personality in [Old, Client, Transfer] {
-        assert_eq!(missing(personality, &["none", "linux/arm64"]).as_deref(), Some("1"));
+    for index_rules in [Old, Client, Transfer] {
+        assert_eq!(missing(index_rules, &["none", "linux/arm64"]).as_deref(), Some("1"));
         assert_eq!(
-            missing(personality, &["linux/arm64", "linux/s390x", "none"]).as_deref(),
+            missing(index_rules, &["linux/arm64", "linux/s390x", "none"]).as_deref(),
             Some("0")
         );
-        assert_eq!(missing(personality, &["none", "unknown/unknown"]).as_deref(), Some("1"));
-        assert_eq!(missing(personality, &["none", "none"]), None);
-        assert_eq!(missing(personality, &["none", "linux/arm64", "linux/amd64"]), None);
+        assert_eq!(missing(index_rules, &["none", "unknown/unknown"]).as_deref(), Some("1"));
+        assert_eq!(missing(index_rules, &["none", "none"]), None);
+        assert_eq!(missing(index_rules, &["none", "linux/arm64", "linux/amd64"]), None);
     }
 }

@@ -7,7 +7,7 @@ use crate::runtime::containerd::exchange::HostRequest;
 use crate::runtime::containerd::manifest::{self, LONGEST};
 use crate::runtime::containerd::{Got, Stop, Walk, caught};
 use crate::runtime::content::clipped;
-use crate::runtime::outcome::{ContentFault, Evidence, Failure, Purpose, Rejection};
+use crate::runtime::outcome::{ContentFault, Evidence, Failure, NodeSettingsFault, Purpose};
 use crate::runtime::request::{Method, Request, Want};
 use std::sync::{Arc, LazyLock};
 
@@ -44,11 +44,13 @@ enum Tried {
 }
 
 /// Asks the hosts in order, for a digest first among manifests and then among blobs.
-pub(super) fn resolve(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>) -> Got<Resolved> {
+pub(super) fn resolve(walk: &mut Walk<'_>, ask: &mut Ask<'_, Request>) -> Got<Resolved> {
     let target = walk.reference.target();
-    let able: Vec<usize> = (0..walk.sessions.len()).filter(|at| walk.resolves(*at, &target)).collect();
+    let able: Vec<usize> = (0..walk.sessions.len())
+        .filter(|host_index| walk.resolves(*host_index, &target))
+        .collect();
     let Some(last) = able.last().copied() else {
-        let evidence = Evidence::Rejected(Rejection::NoHost);
+        let evidence = Evidence::NodeSettings(NodeSettingsFault::NoHost);
         return Err(Failure::plain(evidence, walk.reference.registry().to_owned()).into());
     };
     let paths: Vec<String> = match &target {
@@ -66,8 +68,8 @@ pub(super) fn resolve(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>) -> Got<Re
         if walk.by.version.falls_back_to_blobs_on_404_only() && furthest > Some(Progress::NotFound) {
             break;
         }
-        for at in &able {
-            match at_host(walk, net, *at, path, *at == last, &mut known)? {
+        for host_index in &able {
+            match at_host(walk, ask, *host_index, path, *host_index == last, &mut known)? {
                 Tried::Resolved(resolved) => {
                     walk.passed.extend(failures.into_iter().map(|(_, failure)| failure));
                     return Ok(resolved);
@@ -84,7 +86,7 @@ pub(super) fn resolve(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>) -> Got<Re
 fn in_order(failures: Vec<(Progress, Failure)>, furthest: bool) -> Vec<Failure> {
     let told = if furthest {
         let most = failures.iter().map(|(progress, _)| *progress).max();
-        let of_these = |(at, (progress, _)): (usize, &(Progress, Failure))| (Some(*progress) == most).then_some(at);
+        let of_these = |(nth, (progress, _)): (usize, &(Progress, Failure))| (Some(*progress) == most).then_some(nth);
         let mut these = failures.iter().enumerate().filter_map(of_these);
         match most {
             Some(Progress::NotFound) => these.next_back(),
@@ -103,14 +105,14 @@ fn in_order(failures: Vec<(Progress, Failure)>, furthest: bool) -> Vec<Failure> 
 
 fn at_host(
     walk: &mut Walk<'_>,
-    net: &mut Ask<'_, Request>,
-    at: usize,
+    ask: &mut Ask<'_, Request>,
+    host_index: usize,
     path: &str,
     last: bool,
     known: &mut Option<Digest>,
 ) -> Got<Tried> {
     let accept = Arc::clone(&walk.accept);
-    let ask = |method, want| HostRequest {
+    let request = |method, want| HostRequest {
         method,
         rest: path,
         accept: &accept,
@@ -118,22 +120,22 @@ fn at_host(
         last,
     };
     let by = known.clone();
-    let head = ask(Method::Head, Want::Nothing);
-    let (get, words) = (
+    let head = request(Method::Head, Want::Nothing);
+    let (get, get_error_text) = (
         HostRequest {
             last: true,
-            ..ask(Method::Get, Want::Manifest { by })
+            ..request(Method::Get, Want::Manifest { by })
         },
         HostRequest {
             last: false,
-            ..ask(Method::Get, Want::Words)
+            ..request(Method::Get, Want::ErrorText)
         },
     );
-    let Some(session) = walk.sessions.get_mut(at) else {
+    let Some(session) = walk.sessions.get_mut(host_index) else {
         return Err(Stop::Failed(Vec::new()));
     };
     let failed = |progress, failure| Ok(Tried::Failed(progress, Box::new(failure)));
-    let response = match caught(session.exchange(net, head))? {
+    let response = match caught(session.exchange(ask, head))? {
         Ok(response) => response,
         Err(failures) => {
             let failure = failures.into_iter().next();
@@ -146,18 +148,18 @@ fn at_host(
             404 => Progress::NotFound,
             _ => Progress::Refused,
         };
-        let evidence = walk.refused_resolve(at, &response);
+        let evidence = walk.refused_resolve(host_index, &response);
         let mut failure = Failure {
-            asked: walk.sessions.get(at).and_then(|session| session.latest.clone()),
+            request_for_reason: walk.sessions.get(host_index).and_then(|session| session.latest.clone()),
             ..Failure::of(evidence, &response, Purpose::Content).of_host(last)
         };
-        if response.status == 403 && response.at.method == Method::Head && walk.by.version.asks_why_forbidden() {
+        if response.status == 403 && response.asked_at.method == Method::Head && walk.by.version.asks_why_forbidden() {
             // Only the error text of this GET counts: a success does not make up for the HEAD.
-            if let Some(session) = walk.sessions.get_mut(at)
-                && let Ok(said) = caught(session.exchange(net, words))?
+            if let Some(session) = walk.sessions.get_mut(host_index)
+                && let Ok(said) = caught(session.exchange(ask, get_error_text))?
                 && said.status == response.status
             {
-                failure = walk.worded(at, &response, &said);
+                failure = walk.worded(host_index, &response, &said);
             }
         }
         if response.status < 400 {
@@ -180,14 +182,14 @@ fn at_host(
     }
     let mut described = response;
     if known.is_none() || length.is_none() {
-        let session = walk.sessions.get_mut(at).ok_or(Stop::Failed(Vec::new()))?;
-        let whole = session.exchange(net, get)?;
+        let session = walk.sessions.get_mut(host_index).ok_or(Stop::Failed(Vec::new()))?;
+        let whole = session.exchange(ask, get)?;
         // This one is read to its end.
         if let Some(failure) = Failure::cut_short(&whole) {
             return Err(failure.into());
         }
         if !whole.is_success() {
-            let evidence = walk.refused_resolve(at, &whole);
+            let evidence = walk.refused_resolve(host_index, &whole);
             return Err(Failure::of(evidence, &whole, Purpose::Content).into());
         }
         media_type = manifest::media_type(&whole.content_type);
@@ -226,38 +228,38 @@ fn at_host(
         length: length.filter(|_| !described.encoded),
         media_type,
         is_blob: path.starts_with("blobs/"),
-        host: at,
+        host: host_index,
         by: described,
     }))
 }
 
 impl Walk<'_> {
     /// Whether a host is asked for `target` at all.
-    fn resolves(&self, at: usize, target: &Target) -> bool {
-        self.sessions.get(at).is_some_and(|session| match target {
+    fn resolves(&self, host_index: usize, target: &Target) -> bool {
+        self.sessions.get(host_index).is_some_and(|session| match target {
             Target::Tag(_) => session.host().pull && session.host().resolve,
             Target::Digest(_) => session.host().pull,
         })
     }
 
     /// What a refusal proves about the target.
-    fn refused_resolve(&self, at: usize, response: &Response) -> Evidence {
+    fn refused_resolve(&self, host_index: usize, response: &Response) -> Evidence {
         match (response.status, self.reference.target()) {
             (404, Target::Tag(_)) => Evidence::TagUnknown {
                 repository_exists: false,
             },
             (404, Target::Digest(_)) => Evidence::DigestUnknown,
-            (_, _) => self.refused(at, response),
+            (_, _) => self.refused(host_index, response),
         }
     }
 
     /// A failure of a HEAD, with the error text of a GET.
-    pub(super) fn worded(&self, at: usize, response: &Response, said: &Response) -> Failure {
-        let mut failure = Failure::of(self.refused(at, said), response, Purpose::Content);
-        let words = said.words();
-        failure.code = words.code.as_deref().map(str::to_owned);
-        failure.detail = words.detail.as_deref().map(str::to_owned);
-        failure.printed = words.printed;
+    pub(super) fn worded(&self, host_index: usize, response: &Response, said: &Response) -> Failure {
+        let mut failure = Failure::of(self.refused(host_index, said), response, Purpose::Content);
+        let error = said.error_text();
+        failure.code = error.code.as_deref().map(str::to_owned);
+        failure.detail = error.detail.as_deref().map(str::to_owned);
+        failure.registry_errors_as_printed = error.printed;
         failure
     }
 }

@@ -24,23 +24,23 @@ enum Looked {
 }
 
 /// Pulls the reference as an artifact; `None` if it is an image.
-pub(super) fn pull(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>) -> Got<Option<Found>> {
+pub(super) fn pull(walk: &mut Walk<'_>, ask: &mut Ask<'_, Request>) -> Got<Option<Found>> {
     let looked = match walk.version.looks_for_artifacts() {
         Look::None => Looked::Artifact(walk.reference.clone()),
-        Look::ByReference => look_by_reference(walk, net)?,
-        Look::Twice => look_twice(walk, net)?.map_or(Looked::Image, Looked::Artifact),
+        Look::ByReference => look_by_reference(walk, ask)?,
+        Look::Twice => look_twice(walk, ask)?.map_or(Looked::Image, Looked::Artifact),
     };
     match looked {
-        Looked::Artifact(reference) => copy(walk, net, &reference).map(Some),
+        Looked::Artifact(reference) => copy(walk, ask, &reference).map(Some),
         Looked::Failed(found) => Ok(Some(*found)),
         Looked::Image => Ok(None),
     }
 }
 
 /// `PullManifest` up to 1.34: returns the reference to pull if it is an artifact.
-fn look_by_reference(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>) -> Got<Looked> {
+fn look_by_reference(walk: &mut Walk<'_>, ask: &mut Ask<'_, Request>) -> Got<Looked> {
     let reference = walk.reference.clone();
-    let source = Source::open(walk, net, &reference)?;
+    let source = Source::open(walk, ask, &reference)?;
     let served = &source.manifest;
     if served.form == Form::DockerList {
         return Ok(Looked::Image);
@@ -58,7 +58,7 @@ fn look_by_reference(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>) -> Got<Loo
         let malformed = || ContentFault::Structure("the digest of a child manifest is malformed".to_owned());
         let digest = Digest::parse(&entry.digest).ok_or_else(|| served.broken(malformed()))?;
         let reference = reference.at_digest(digest);
-        match caught(Source::open(walk, net, &reference))? {
+        match caught(Source::open(walk, ask, &reference))? {
             Ok(child) => (child.manifest, reference),
             Err(mut failed) => {
                 if failed.failure.evidence == Evidence::DigestUnknown {
@@ -83,14 +83,14 @@ fn look_by_reference(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>) -> Got<Loo
 }
 
 /// `EnsureNotContainerImage`, since 1.35.2.
-fn look_twice(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>) -> Got<Option<Reference>> {
+fn look_twice(walk: &mut Walk<'_>, ask: &mut Ask<'_, Request>) -> Got<Option<Reference>> {
     let reference = walk.reference;
-    let mut source = Source::open(walk, net, reference)?;
+    let mut source = Source::open(walk, ask, reference)?;
     let mut served = source.manifest.clone();
     if served.form.is_list() {
         let entry = chosen(walk, &served)?;
-        source = Source::open(walk, net, reference)?;
-        served = source.child(walk, net, &entry)?;
+        source = Source::open(walk, ask, reference)?;
+        served = source.child(walk, ask, &entry)?;
     }
     Ok(read(walk, &served)?.is_artifact().then(|| reference.clone()))
 }
@@ -112,8 +112,8 @@ fn read(walk: &Walk<'_>, served: &Served) -> Got<Manifest> {
 }
 
 /// `copy.Image` into a store of artifacts: its layers, then its config. Layers with `urls` are not fetched.
-fn copy(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, reference: &Reference) -> Got<Found> {
-    let mut source = Source::open(walk, net, reference)?;
+fn copy(walk: &mut Walk<'_>, ask: &mut Ask<'_, Request>, reference: &Reference) -> Got<Found> {
+    let mut source = Source::open(walk, ask, reference)?;
     let root = source.manifest.clone();
     let broken = |fault| Stop::from(root.broken(fault));
     root.is_what_was_asked_for(reference.target()).map_err(broken)?;
@@ -123,7 +123,7 @@ fn copy(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, reference: &Reference) 
         let entries = manifest::index(root.form, &document).map_err(broken)?;
         let by_digest = entries.iter().find(|one| one.digest == entry).cloned();
         (
-            child(walk, net, &mut source, &entry)?,
+            child(walk, ask, &mut source, &entry)?,
             by_digest.map(|entry| (entry, entries)),
         )
     } else {
@@ -132,7 +132,7 @@ fn copy(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, reference: &Reference) 
     walk.check_policy()?;
     let manifest = read(walk, &served)?;
     let troubles = match walk.until {
-        Depth::Layers => blobs(walk, net, &source, &manifest)?,
+        Depth::Layers => blobs(walk, ask, &source, &manifest)?,
         Depth::Manifest | Depth::Sizes | Depth::Config => Vec::new(),
     };
     let end = match troubles.first() {
@@ -159,7 +159,7 @@ fn copy(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, reference: &Reference) 
 }
 
 /// The problems of its blobs.
-fn blobs(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, source: &Source, manifest: &Manifest) -> Got<Vec<Failure>> {
+fn blobs(walk: &mut Walk<'_>, ask: &mut Ask<'_, Request>, source: &Source, manifest: &Manifest) -> Got<Vec<Failure>> {
     const MOST: usize = 1000;
     let mut seen = HashSet::new();
     let here = |blob: &&BlobRef| blob.elsewhere.is_none();
@@ -170,7 +170,7 @@ fn blobs(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, source: &Source, manif
         .filter(|blob| seen.insert(blob.digest.as_str()))
         .take(MOST)
         .collect();
-    let found = walk.branch(net, all, |walk, net, blob| source.clone().blob(walk, net, blob))?;
+    let found = walk.branch(ask, all, |walk, ask, blob| source.clone().blob(walk, ask, blob))?;
     Ok(found
         .into_iter()
         .filter_map(|one| one.err().map(|failed| failed.failure))

@@ -1,7 +1,7 @@
 //! How a pull ends on a CRI-O node, given what was found.
 
 use crate::image::Platform;
-use crate::runtime::containerd::ends::{End, Way, runs, trouble};
+use crate::runtime::containerd::ends::{EndRef, PossibleEnd, runs, trouble};
 use crate::runtime::content::{Content, IndexEntry};
 use crate::runtime::crio::Crio;
 use crate::runtime::crio::choose::variants;
@@ -11,33 +11,33 @@ use oci_client::manifest::IMAGE_MANIFEST_LIST_MEDIA_TYPE;
 
 impl Crio {
     /// How the pull of an image with these facts ends on a node of this platform.
-    pub(crate) fn ways<'a>(self, facts: &'a ImageFacts, host: &Platform) -> Vec<Way<'a>> {
+    pub(crate) fn possible_ends<'a>(self, facts: &'a ImageFacts, host: &Platform) -> Vec<PossibleEnd<'a>> {
         let own = || facts.builds.iter().find(|build| build.digest == facts.digest.as_str());
         let (end, size) = match &facts.content {
             Content::Index(entries) => match chosen(facts, entries, host) {
-                None => (End::NoMatch, None),
-                Some(entry) => build_of(facts, entry).map_or((End::Pulls, None), |build| self.of_entry(build, host)),
+                None => (EndRef::NoMatch, None),
+                Some(entry) => build_of(facts, entry).map_or((EndRef::Pulled, None), |build| self.of_entry(build, host)),
             },
             content => match own().and_then(trouble) {
-                Some(failure) => (End::Trouble(failure), None),
+                Some(failure) => (EndRef::Failed(failure), None),
                 None => self.of_content(content),
             },
         };
-        vec![Way { end, size }]
+        vec![PossibleEnd { end, size }]
     }
 
-    fn of_entry<'a>(self, build: &'a Build, host: &Platform) -> (End<'a>, Option<u64>) {
+    fn of_entry<'a>(self, build: &'a Build, host: &Platform) -> (EndRef<'a>, Option<u64>) {
         if let Some(failure) = trouble(build) {
-            return (End::Trouble(failure), None);
+            return (EndRef::Failed(failure), None);
         }
         match &build.content {
             // CRI-O goes by the platforms in the index, and does not compare them with the configs.
             Ok(Content::Image {
                 platform: Some(platform),
                 body,
-            }) if !platform.architecture.is_empty() && !runs(host, platform) => (End::Foreign(platform), body.size),
+            }) if !platform.architecture.is_empty() && !runs(host, platform) => (EndRef::Foreign(platform), body.size),
             Ok(content) => self.of_content(content),
-            Err(failure) => (End::Trouble(failure), None),
+            Err(failure) => (EndRef::Failed(failure), None),
         }
     }
 
@@ -52,14 +52,14 @@ impl Crio {
         }
     }
 
-    fn of_content(self, content: &Content) -> (End<'_>, Option<u64>) {
+    fn of_content(self, content: &Content) -> (EndRef<'_>, Option<u64>) {
         match content {
-            Content::Image { body, .. } => (End::Pulls, body.size),
+            Content::Image { body, .. } => (EndRef::Pulled, body.size),
             Content::Artifact { kind, body, .. } => {
                 let fails = self.refuses(kind);
-                (End::Artifact { kind, fails }, body.size)
+                (EndRef::Artifact { kind, fails }, body.size)
             }
-            Content::Schema1 | Content::Index(_) => (End::Pulls, None),
+            Content::Schema1 | Content::Index(_) => (EndRef::Pulled, None),
         }
     }
 }

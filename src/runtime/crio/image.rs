@@ -34,9 +34,9 @@ struct Single {
 }
 
 /// Pulls the reference as an image.
-pub(super) fn pull(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>) -> Got<Found> {
+pub(super) fn pull(walk: &mut Walk<'_>, ask: &mut Ask<'_, Request>) -> Got<Found> {
     let reference = walk.reference;
-    let mut source = Source::open(walk, net, reference)?;
+    let mut source = Source::open(walk, ask, reference)?;
     let served = source.manifest.clone();
     let broken = |fault| Stop::from(served.broken(fault));
     served.is_what_was_asked_for(reference.target()).map_err(broken)?;
@@ -56,15 +56,15 @@ pub(super) fn pull(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>) -> Got<Found
         walk.check_policy()?;
         let (builds, end, by_network) = match walk.until {
             // If the index names the platform, all that matters is whether the entry exists.
-            Depth::Manifest if entry.platform.is_some() => there(walk, net, &mut source, entry)?,
-            Depth::Manifest => of_entry(walk, net, &mut source, entry, Depth::Config)?,
-            Depth::Sizes | Depth::Config | Depth::Layers => of_entry(walk, net, &mut source, entry, walk.until)?,
+            Depth::Manifest if entry.platform.is_some() => there(walk, ask, &mut source, entry)?,
+            Depth::Manifest => of_entry(walk, ask, &mut source, entry, Depth::Config)?,
+            Depth::Sizes | Depth::Config | Depth::Layers => of_entry(walk, ask, &mut source, entry, walk.until)?,
         };
         return Ok(Found::new(walk, &source, Content::Index(entries), builds, end, by_network));
     }
     walk.check_policy()?;
     let until = Depth::Config.max(walk.until);
-    let single = single(walk, net, &mut source, &served, until)?;
+    let single = single(walk, ask, &mut source, &served, until)?;
     let (end, by_network) = single.end(None, walk.platform);
     let builds = if walk.until == Depth::Layers || !single.troubles.is_empty() {
         vec![single.build(served.digest.to_string(), served.media_type.clone())]
@@ -131,16 +131,16 @@ impl Single {
 pub(super) type Entry = (Vec<Build>, End, bool);
 
 /// Whether the entry of an index for the node exists.
-fn there(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, source: &mut Source, entry: &Descriptor) -> Got<Entry> {
-    Ok(match caught(source.is_there(walk, net, &entry.digest))? {
+fn there(walk: &mut Walk<'_>, ask: &mut Ask<'_, Request>, source: &mut Source, entry: &Descriptor) -> Got<Entry> {
+    Ok(match caught(source.is_there(walk, ask, &entry.digest))? {
         Ok(()) => (Vec::new(), End::Pulled { size: None }, false),
         Err(failed) => missing(entry, failed),
     })
 }
 
 /// The entry of an index for the node, to the depth of `until`.
-fn of_entry(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, source: &mut Source, entry: &Descriptor, until: Depth) -> Got<Entry> {
-    let found = child(walk, net, source, &entry.digest).and_then(|served| single(walk, net, source, &served, until));
+fn of_entry(walk: &mut Walk<'_>, ask: &mut Ask<'_, Request>, source: &mut Source, entry: &Descriptor, until: Depth) -> Got<Entry> {
+    let found = child(walk, ask, source, &entry.digest).and_then(|served| single(walk, ask, source, &served, until));
     Ok(match caught(found)? {
         Ok(single) => {
             let (end, by_network) = single.end(Some(entry), walk.platform);
@@ -171,8 +171,8 @@ pub(super) fn missing(entry: &Descriptor, failed: Failed) -> Entry {
 }
 
 /// The manifest that an index names.
-pub(super) fn child(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, source: &mut Source, digest: &str) -> Got<Served> {
-    let served = source.child(walk, net, digest)?;
+pub(super) fn child(walk: &mut Walk<'_>, ask: &mut Ask<'_, Request>, source: &mut Source, digest: &str) -> Got<Served> {
+    let served = source.child(walk, ask, digest)?;
     if served.digest.as_str() != digest || !digest.starts_with("sha256:") {
         let has = served.digest.to_string();
         let part = "child manifest";
@@ -186,7 +186,7 @@ pub(super) fn child(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, source: &mu
 }
 
 /// A manifest of one image, to the depth of `until` (`copySingleImage`).
-fn single(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, source: &mut Source, served: &Served, until: Depth) -> Got<Single> {
+fn single(walk: &mut Walk<'_>, ask: &mut Ask<'_, Request>, source: &mut Source, served: &Served, until: Depth) -> Got<Single> {
     let broken = |fault| Stop::from(served.broken(fault));
     let document = served.document().map_err(broken)?;
     let manifest = manifest::manifest(walk.version, served.form, &served.media_type, &document).map_err(broken)?;
@@ -197,13 +197,13 @@ fn single(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, source: &mut Source, 
         });
     }
     let config = match &manifest.config {
-        Some(config) if until >= Depth::Config => source.config(walk, net, config)?,
+        Some(config) if until >= Depth::Config => source.config(walk, ask, config)?,
         Some(_) | None => None,
     };
     let mut troubles = match until {
         Depth::Layers => {
             let counted = manifest.counted(config.as_ref().map(|(config, _)| &**config));
-            layers(walk, net, source, manifest.layers.iter().take(counted))?
+            layers(walk, ask, source, manifest.layers.iter().take(counted))?
         }
         Depth::Manifest | Depth::Sizes | Depth::Config => Vec::new(),
     };
@@ -229,7 +229,7 @@ fn single(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, source: &mut Source, 
 /// The problems of the layers, in their order. All are requested concurrently, whatever happens to the others.
 fn layers<'a>(
     walk: &mut Walk<'_>,
-    net: &mut Ask<'_, Request>,
+    ask: &mut Ask<'_, Request>,
     source: &Source,
     layers: impl Iterator<Item = &'a BlobRef>,
 ) -> Got<Vec<Failed>> {
@@ -238,7 +238,7 @@ fn layers<'a>(
         .filter(|layer| seen.insert(layer.digest.as_str()))
         .take(MOST_LAYERS)
         .collect();
-    let found = walk.branch(net, each, |walk, net, layer| source.clone().blob(walk, net, layer))?;
+    let found = walk.branch(ask, each, |walk, ask, layer| source.clone().blob(walk, ask, layer))?;
     Ok(found.into_iter().filter_map(Result::err).collect())
 }
 

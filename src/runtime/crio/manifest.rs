@@ -340,7 +340,7 @@ impl Manifest {
         let names_packing = |media_type: &str| ["gzip", "zstd"].iter().any(|packing| media_type.ends_with(packing));
         let mut pairs = self.layers.iter().zip(ids);
         match pairs.find(|(layer, id)| !id.is_empty() && layer.digest != **id && !names_packing(&layer.media_type)) {
-            Some((layer, _)) => Err(ContentFault::Unread(UnreadLayer::Packing(layer.media_type.clone()))),
+            Some((layer, _)) => Err(ContentFault::CrioMayFail(UnreadLayer::Packing(layer.media_type.clone()))),
             None => Ok(()),
         }
     }

@@ -2,10 +2,10 @@
 
 use crate::image::Reference;
 use crate::runtime::crio::auth::NodeAuth;
-use crate::runtime::crio::places::Place;
 use crate::runtime::crio::policy::{Policy, Says};
+use crate::runtime::crio::pull_sources::PullSource;
 use crate::runtime::crio::registries_conf::{Line, RegistriesConf};
-use crate::runtime::request::TrustId;
+use crate::runtime::request::HostSettingsId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -28,9 +28,9 @@ pub struct NodeSettings {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct HostTrust {
     /// Certificates are checked.
-    pub secure: TrustId,
+    pub secure: HostSettingsId,
     /// Certificates are not checked.
-    pub insecure: TrustId,
+    pub insecure: HostSettingsId,
     /// Why its certificates cannot be used; a clause.
     pub broken: Option<Arc<str>>,
 }
@@ -46,9 +46,9 @@ impl From<RegistriesConf> for NodeSettings {
 
 impl NodeSettings {
     /// The settings for TLS at a place, or why it cannot be asked.
-    pub(super) fn trust(&self, place: &Place) -> Result<TrustId, &Arc<str>> {
+    pub(super) fn host_settings(&self, place: &PullSource) -> Result<HostSettingsId, &Arc<str>> {
         let Some(host) = self.hosts.get(place.reference.domain()) else {
-            return Ok(place.trust());
+            return Ok(place.host_settings());
         };
         match (&host.broken, place.insecure) {
             (Some(why), _) => Err(why),

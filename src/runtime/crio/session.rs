@@ -5,12 +5,12 @@ use crate::runtime::answer::{Body, Response};
 use crate::runtime::challenge::{self, Bearer, Challenge};
 use crate::runtime::containerd::authorizer::{refusal, token_request};
 use crate::runtime::crio::auth::Own;
-use crate::runtime::crio::places::Place;
+use crate::runtime::crio::pull_sources::PullSource;
 use crate::runtime::crio::{Got, Stop, Walk, caught};
 use crate::runtime::outcome::{
-    AuthStage, ConnectionFault, Evidence, Failure, Purpose, Refusal, Rejection, ScopeError, Unresolved, WEB_PAGE,
+    AuthStage, ConnectionFault, Evidence, Failure, GuardRule, NodeSettingsFault, Purpose, Rejection, ScopeError, WEB_PAGE,
 };
-use crate::runtime::request::{Attempt, Auth, Grant, Method, Origin, Request, Scheme, TokenRequest, TrustId, Want, Who};
+use crate::runtime::request::{Auth, Grant, HostSettingsId, Method, Origin, Request, Retry, Scheme, TokenRequest, Want, Who};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,11 +24,11 @@ const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 /// A registry that has answered.
 #[derive(Debug, Clone)]
 pub(super) struct Session {
-    place: Place,
-    trust: TrustId,
+    place: PullSource,
+    host_settings: HostSettingsId,
     origin: Origin,
     who: Who,
-    way: Way,
+    scheme: AuthScheme,
     /// The scopes beside its own for which there is a token; the empty scope is none.
     granted: Vec<Arc<str>>,
     /// The last request.
@@ -37,9 +37,9 @@ pub(super) struct Session {
 
 /// How it authenticates clients. Only its answer to `/v2/` shows this.
 #[derive(Debug, Clone)]
-enum Way {
+enum AuthScheme {
     /// It has not sent a challenge that CRI-O can answer.
-    Nobody,
+    None,
     Basic,
     Bearer(Bearer),
 }
@@ -55,20 +55,20 @@ pub(super) struct Asked {
 
 impl Session {
     /// Asks a place for its `/v2/`: over TLS, and then over plain HTTP if that is allowed there (`detectProperties`).
-    pub(super) fn connect(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, place: &Place) -> Got<Self> {
+    pub(super) fn connect(walk: &mut Walk<'_>, ask: &mut Ask<'_, Request>, place: &PullSource) -> Got<Self> {
         if place.blocked {
-            let evidence = Evidence::Unresolved(Unresolved::Blocked);
+            let evidence = Evidence::NodeSettings(NodeSettingsFault::Blocked);
             return Err(Failure::plain(evidence, place.reference.domain().to_owned()).into());
         }
-        let over_tls = Self::ping(walk, net, place, Scheme::Https);
+        let over_tls = Self::ping(walk, ask, place, Scheme::Https);
         match caught(over_tls)? {
             Ok(session) => Ok(session),
-            Err(_) if place.insecure => Self::ping(walk, net, place, Scheme::Http),
+            Err(_) if place.insecure => Self::ping(walk, ask, place, Scheme::Http),
             Err(failed) => Err(Stop::Failed(Box::new(failed))),
         }
     }
 
-    fn ping(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, place: &Place, scheme: Scheme) -> Got<Self> {
+    fn ping(walk: &mut Walk<'_>, ask: &mut Ask<'_, Request>, place: &PullSource, scheme: Scheme) -> Got<Self> {
         let Some(origin) = place.origin(scheme) else {
             return Err(Stop::unanswered(Failure {
                 detail: Some("its name and port do not form an address".to_owned()),
@@ -81,15 +81,15 @@ impl Session {
         let unknown = |why: Option<&Arc<str>>| Failure {
             detail: why.map(ToString::to_string),
             ..Failure::plain(
-                Evidence::Unresolved(if why.is_some() {
-                    Unresolved::Unreadable
+                Evidence::NodeSettings(if why.is_some() {
+                    NodeSettingsFault::Unreadable
                 } else {
-                    Unresolved::NodeCredential
+                    NodeSettingsFault::NodeCredential
                 }),
                 place.reference.domain().to_owned(),
             )
         };
-        let trust = walk.node.trust(place).map_err(|why| unknown(Some(why)))?;
+        let host_settings = walk.node.host_settings(place).map_err(|why| unknown(Some(why)))?;
         let who = if place.own && walk.who.user {
             walk.who
         } else {
@@ -101,10 +101,10 @@ impl Session {
         };
         let mut session = Self {
             place: place.clone(),
-            trust,
+            host_settings,
             origin,
             who,
-            way: Way::Nobody,
+            scheme: AuthScheme::None,
             granted: Vec::new(),
             latest: None,
         };
@@ -116,13 +116,13 @@ impl Session {
         let mut pause = PAUSE;
         let mut after = Duration::ZERO;
         for left in (0..TRIES).rev() {
-            let response = session.once(walk, net, &ping, None, after)?;
+            let response = session.once(walk, ask, &ping, None, after)?;
             match response.status {
                 200 | 401 => {
-                    session.way = match challenge::crios(&response.challenges) {
-                        Challenge::Basic => Way::Basic,
-                        Challenge::Bearer(bearer) => Way::Bearer(bearer.cut().clone()),
-                        Challenge::Other => Way::Nobody,
+                    session.scheme = match challenge::crios(&response.challenges) {
+                        Challenge::Basic => AuthScheme::Basic,
+                        Challenge::Bearer(bearer) => AuthScheme::Bearer(bearer.cut().clone()),
+                        Challenge::Other => AuthScheme::None,
                     };
                     return Ok(session);
                 }
@@ -134,12 +134,12 @@ impl Session {
     }
 
     /// Sends a request as often as CRI-O does (`makeRequestToResolvedURL`); any status.
-    pub(super) fn request(&mut self, walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, asked: &Asked) -> Got<Arc<Response>> {
-        let mut response = self.once(walk, net, asked, None, Duration::ZERO)?;
+    pub(super) fn request(&mut self, walk: &mut Walk<'_>, ask: &mut Ask<'_, Request>, asked: &Asked) -> Got<Arc<Response>> {
+        let mut response = self.once(walk, ask, asked, None, Duration::ZERO)?;
         // Once, if the registry says that the scope is too narrow.
         let wider = wider_scope(&response);
         if let Some(scope) = &wider {
-            response = self.once(walk, net, asked, Some(scope), Duration::ZERO)?;
+            response = self.once(walk, ask, asked, Some(scope), Duration::ZERO)?;
         }
         let mut pause = PAUSE;
         for _ in 1..TRIES {
@@ -147,7 +147,7 @@ impl Session {
                 break;
             }
             let after = next_pause(&response, &mut pause);
-            response = self.once(walk, net, asked, wider.as_ref(), after)?;
+            response = self.once(walk, ask, asked, wider.as_ref(), after)?;
         }
         match self.withheld(&response) {
             Some(failure) => Err(Stop::unanswered(failure)),
@@ -158,16 +158,16 @@ impl Session {
     fn once(
         &mut self,
         walk: &mut Walk<'_>,
-        net: &mut Ask<'_, Request>,
+        ask: &mut Ask<'_, Request>,
         asked: &Asked,
         scope: Option<&Arc<str>>,
         after: Duration,
     ) -> Got<Arc<Response>> {
-        let auth = match self.way.clone() {
-            Way::Nobody => Vec::new(),
+        let auth = match self.scheme.clone() {
+            AuthScheme::None => Vec::new(),
             // Even without a credential: user and password are then empty.
-            Way::Basic => vec![(self.origin.clone(), Auth::Basic(self.who))],
-            Way::Bearer(bearer) => vec![(self.origin.clone(), Auth::Bearer(self.token(walk, net, &bearer, scope)?))],
+            AuthScheme::Basic => vec![(self.origin.clone(), Auth::Basic(self.who))],
+            AuthScheme::Bearer(bearer) => vec![(self.origin.clone(), Auth::Bearer(self.token(walk, ask, &bearer, scope)?))],
         };
         let request = Request {
             asker: self.who,
@@ -177,11 +177,11 @@ impl Session {
             accept: Arc::clone(&asked.accept),
             auth,
             want: asked.want.clone(),
-            trust: self.trust,
+            host_settings: self.host_settings,
             agent: walk.agent,
-            attempt: Attempt::default(),
+            retry: Retry::default(),
         };
-        let (request, answer) = walk.ask(net, request, after)?;
+        let (request, answer) = walk.send(ask, request, after)?;
         let response = answer.response(&request).map_err(Stop::unanswered);
         self.latest = Some(Box::new(request));
         match response.as_ref().ok().and_then(|response| Failure::cut_short(response)) {
@@ -194,7 +194,7 @@ impl Session {
     fn token(
         &mut self,
         walk: &mut Walk<'_>,
-        net: &mut Ask<'_, Request>,
+        ask: &mut Ask<'_, Request>,
         bearer: &Bearer,
         scope: Option<&Arc<str>>,
     ) -> Got<Arc<TokenRequest>> {
@@ -220,8 +220,8 @@ impl Session {
         if self.granted.contains(&key) {
             return Ok(token);
         }
-        let request = token_request(&token, self.trust, walk.agent).map_err(Stop::unanswered)?;
-        let (request, answer) = walk.ask(net, request, Duration::ZERO)?;
+        let request = token_request(&token, self.host_settings, walk.agent).map_err(Stop::unanswered)?;
+        let (request, answer) = walk.send(ask, request, Duration::ZERO)?;
         let response = answer.response(&request).map_err(Stop::unanswered)?;
         granted(&response, &token)?;
         self.granted.push(key);
@@ -230,20 +230,26 @@ impl Session {
 
     /// Whether a credential is sent.
     pub(super) fn is_authenticated(&self) -> bool {
-        match self.way {
-            Way::Nobody => false,
-            Way::Basic => self.who.user,
-            Way::Bearer(_) => self.who.identity_token || (self.who.user && self.who.password),
+        match self.scheme {
+            AuthScheme::None => false,
+            AuthScheme::Basic => self.who.user,
+            AuthScheme::Bearer(_) => self.who.identity_token || (self.who.user && self.who.password),
         }
     }
 
     /// Nodes pass their `Authorization` on to some hosts that this registry redirects to (Go, net/http), and log in as a user that a
     /// redirect's URL names. We do neither, so a refusal that may be due to that proves nothing.
     fn withheld(&self, response: &Response) -> Option<Failure> {
-        let there = &response.at.origin;
+        let there = &response.asked_at.origin;
         let handed = self.origin.hands_to(there) && self.is_authenticated() && matches!(response.status, 401 | 403 | 404);
         let as_somebody = response.as_somebody && (400..500).contains(&response.status) && response.status != 429;
-        (handed || as_somebody).then(|| Failure::of(Evidence::Refused(Refusal::Withheld), response, Purpose::Content))
+        (handed || as_somebody).then(|| {
+            Failure::of(
+                Evidence::StoppedByGuard(GuardRule::CredentialNotSent),
+                response,
+                Purpose::Content,
+            )
+        })
     }
 
     /// Whether this is the registry itself, not one that it redirects to.
@@ -261,18 +267,18 @@ impl Session {
             Challenge::Bearer(bearer) => bearer.cut().error.as_deref(),
             Challenge::Basic | Challenge::Other => None,
         });
-        match (&self.way, error) {
-            (Way::Nobody, _) => Evidence::Rejected(Rejection::NoUsableChallenge),
-            (Way::Basic, _) if with_credential => Evidence::CredentialRefused { at: AuthStage::Basic },
-            (Way::Basic, _) => Evidence::AuthenticationRequired { at: AuthStage::Basic },
-            (Way::Bearer(_), Some("insufficient_scope")) => Evidence::InsufficientScope {
+        match (&self.scheme, error) {
+            (AuthScheme::None, _) => Evidence::Rejected(Rejection::NoUsableChallenge),
+            (AuthScheme::Basic, _) if with_credential => Evidence::CredentialRefused { at: AuthStage::Basic },
+            (AuthScheme::Basic, _) => Evidence::AuthenticationRequired { at: AuthStage::Basic },
+            (AuthScheme::Bearer(_), Some("insufficient_scope")) => Evidence::InsufficientScope {
                 with_credential,
                 error: ScopeError::Named,
             },
-            (Way::Bearer(_), _) if !with_credential => Evidence::AuthenticationRequired { at: AuthStage::Registry },
-            (Way::Bearer(_), Some(_)) => Evidence::Rejected(Rejection::UnauthorizedAgain),
+            (AuthScheme::Bearer(_), _) if !with_credential => Evidence::AuthenticationRequired { at: AuthStage::Registry },
+            (AuthScheme::Bearer(_), Some(_)) => Evidence::Rejected(Rejection::UnauthorizedAgain),
             // The token server accepted the credential: it lacks the right.
-            (Way::Bearer(_), None) => Evidence::InsufficientScope {
+            (AuthScheme::Bearer(_), None) => Evidence::InsufficientScope {
                 with_credential,
                 error: ScopeError::Unnamed,
             },

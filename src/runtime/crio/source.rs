@@ -5,9 +5,9 @@ use crate::image::{Digest, Reference, Target};
 use crate::runtime::answer::{Body, Response};
 use crate::runtime::content::{BlobRef, Document, ReadConfig};
 use crate::runtime::crio::manifest::{ACCEPT, Form, LONGEST};
-use crate::runtime::crio::places::places;
+use crate::runtime::crio::pull_sources::pull_sources;
 use crate::runtime::crio::session::{Asked, Session};
-use crate::runtime::crio::{Failed, Got, Stop, Walk, caught, unresolved};
+use crate::runtime::crio::{Failed, Got, Stop, Walk, by_node_settings, caught};
 use crate::runtime::outcome::{ContentFault, Evidence, Failure, Purpose, UnreadLayer};
 use crate::runtime::request::{Request, Want};
 use std::sync::Arc;
@@ -35,13 +35,14 @@ pub(super) struct Served {
 
 impl Source {
     /// Asks the places of a reference in turn. Whatever fails before there is a manifest leads to the next (`newImageSource`).
-    pub(super) fn open(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, reference: &Reference) -> Got<Self> {
-        let places = places(&walk.node.registries, walk.version, reference).map_err(|why| unresolved(why, reference))?;
+    pub(super) fn open(walk: &mut Walk<'_>, ask: &mut Ask<'_, Request>, reference: &Reference) -> Got<Self> {
+        let places =
+            pull_sources(&walk.node.registries, walk.version, reference).map_err(|why| by_node_settings(why, reference))?;
         let mut failures: Vec<Failed> = Vec::new();
         for place in &places {
-            let there = Session::connect(walk, net, place).and_then(|mut session| {
+            let there = Session::connect(walk, ask, place).and_then(|mut session| {
                 let target = place.reference.target();
-                let manifest = fetch(walk, net, &mut session, &place.reference, &target)?;
+                let manifest = fetch(walk, ask, &mut session, &place.reference, &target)?;
                 Ok(Self {
                     session,
                     reference: place.reference.clone(),
@@ -71,20 +72,20 @@ impl Source {
     }
 
     /// A manifest that an index names.
-    pub(super) fn child(&mut self, walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, digest: &str) -> Got<Served> {
+    pub(super) fn child(&mut self, walk: &mut Walk<'_>, ask: &mut Ask<'_, Request>, digest: &str) -> Got<Served> {
         let digest = self.digest("child manifest", digest)?;
-        fetch(walk, net, &mut self.session, &self.reference, &Target::Digest(digest))
+        fetch(walk, ask, &mut self.session, &self.reference, &Target::Digest(digest))
     }
 
     /// Whether a manifest that an index names is there. Asked as [`Self::child`] asks for it, and not read.
-    pub(super) fn is_there(&mut self, walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, digest: &str) -> Got<()> {
+    pub(super) fn is_there(&mut self, walk: &mut Walk<'_>, ask: &mut Ask<'_, Request>, digest: &str) -> Got<()> {
         let digest = self.digest("child manifest", digest)?;
         let asked = Asked {
             path: Arc::from(format!("/v2/{}/manifests/{digest}", self.reference.path())),
             accept: Arc::clone(&ACCEPT),
             want: Want::Blob { size: None },
         };
-        let response = self.session.request(walk, net, &asked)?;
+        let response = self.session.request(walk, ask, &asked)?;
         match response.status {
             200 if response.is_of_no_registry() => Err(Failure::of_page("child manifest", &digest, &response).into()),
             200 => Ok(()),
@@ -97,12 +98,12 @@ impl Source {
     pub(super) fn config(
         &mut self,
         walk: &mut Walk<'_>,
-        net: &mut Ask<'_, Request>,
+        ask: &mut Ask<'_, Request>,
         config: &BlobRef,
     ) -> Got<Option<(Arc<ReadConfig>, u64)>> {
         self.elsewhere(config)?;
         let digest = self.digest("config", &config.digest)?;
-        let response = self.fetch_blob(walk, net, config, Want::Config { by: digest.clone() })?;
+        let response = self.fetch_blob(walk, ask, config, Want::Config { by: digest.clone() })?;
         let broken = |fault| Stop::from(Failure::unworded(Evidence::ContentInvalid(fault), &response).about(&digest));
         let (read, has, length) = match &response.body {
             Body::Config { config, digest, length } => (config, digest, *length),
@@ -123,10 +124,10 @@ impl Source {
     }
 
     /// Whether a blob that nobody reads is there.
-    pub(super) fn blob(&mut self, walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, blob: &BlobRef) -> Got<()> {
+    pub(super) fn blob(&mut self, walk: &mut Walk<'_>, ask: &mut Ask<'_, Request>, blob: &BlobRef) -> Got<()> {
         let digest = self.digest(blob.part, &blob.digest)?;
         self.elsewhere(blob)?;
-        let response = self.fetch_blob(walk, net, blob, Want::Blob { size: None })?;
+        let response = self.fetch_blob(walk, ask, blob, Want::Blob { size: None })?;
         let length = response.length.filter(|_| !response.encoded);
         let fault = match length {
             _ if digest.algorithm() != "sha256" => ContentFault::Structure(format!(
@@ -134,7 +135,7 @@ impl Source {
                 blob.part
             )),
             Some(has) if blob.size >= 0 && i64::try_from(has) != Ok(blob.size) => {
-                ContentFault::Unread(UnreadLayer::Length { has, says: blob.size })
+                ContentFault::CrioMayFail(UnreadLayer::Length { has, says: blob.size })
             }
             _ if response.is_of_no_registry() => return Err(Failure::of_page(blob.part, &digest, &response).into()),
             Some(_) | None => return Ok(()),
@@ -144,13 +145,13 @@ impl Source {
             .into())
     }
 
-    fn fetch_blob(&mut self, walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, blob: &BlobRef, want: Want) -> Got<Arc<Response>> {
+    fn fetch_blob(&mut self, walk: &mut Walk<'_>, ask: &mut Ask<'_, Request>, blob: &BlobRef, want: Want) -> Got<Arc<Response>> {
         let asked = Asked {
             path: Arc::from(format!("/v2/{}/blobs/{}", self.reference.path(), blob.digest)),
             accept: Arc::from(""),
             want,
         };
-        let response = self.session.request(walk, net, &asked)?;
+        let response = self.session.request(walk, ask, &asked)?;
         let evidence = match response.status {
             200 => return Ok(response),
             404 => Evidence::ContentMissing {
@@ -159,7 +160,7 @@ impl Source {
                 media_type: blob.media_type.clone(),
             },
             // A storage behind the registry knows neither our credential nor a node's, but may know addresses.
-            403 if !self.session.is_at(&response.at.origin) => Evidence::Forbidden {
+            403 if !self.session.is_at(&response.asked_at.origin) => Evidence::Forbidden {
                 address_bound: true,
                 with_credential: self.session.is_authenticated(),
             },
@@ -195,7 +196,7 @@ impl Source {
 /// Asks a registry for a manifest (`fetchManifest`). Whether it is the one that was asked for, is for the caller to judge.
 fn fetch(
     walk: &mut Walk<'_>,
-    net: &mut Ask<'_, Request>,
+    ask: &mut Ask<'_, Request>,
     session: &mut Session,
     reference: &Reference,
     target: &Target,
@@ -210,7 +211,7 @@ fn fetch(
         accept: Arc::clone(&ACCEPT),
         want: Want::Manifest { by },
     };
-    let response = session.request(walk, net, &asked)?;
+    let response = session.request(walk, ask, &asked)?;
     if response.status != 200 {
         let evidence = match (response.status, target) {
             (404, Target::Digest(digest)) if is_child => absent(digest),
@@ -222,7 +223,7 @@ fn fetch(
         };
         let failure = Failure::of(evidence, &response, Purpose::Content);
         return Err(Failure {
-            asked: session.latest.clone(),
+            request_for_reason: session.latest.clone(),
             ..failure
         }
         .into());

@@ -1,7 +1,7 @@
 use super::*;
 use crate::ask::{Log, Nothing, Step, step};
 use crate::image::Digest;
-use crate::runtime::answer::{AnsweredBy, At, Body, Fault, FaultKind, Response};
+use crate::runtime::answer::{AnsweredBy, AskedAt, Body, Fault, FaultKind, Response};
 use crate::runtime::challenge;
 use crate::runtime::content::{self, Content};
 use crate::runtime::crio::auth::NodeAuth;
@@ -80,11 +80,11 @@ impl Net {
 
     fn answer(&self, request: &Request) -> Answer {
         let url = format!("{}{}", request.origin, request.path);
-        let again = match request.attempt.nth {
+        let again = match request.retry.nth {
             0 => None,
             nth => self.0.get(&format!("{url} {}", nth + 1)),
         };
-        let at = At {
+        let asked_at = AskedAt {
             method: request.method,
             origin: request.origin.clone(),
             path: Arc::clone(&request.path),
@@ -94,7 +94,11 @@ impl Net {
                 "https" => FaultKind::Tls(TlsFault::PlainHttp),
                 _ => FaultKind::Connection(ConnectionFault::Refused),
             };
-            return Answer::Fault(Arc::new(Fault { at, what, detail: None }));
+            return Answer::Fault(Arc::new(Fault {
+                asked_at,
+                what,
+                detail: None,
+            }));
         };
         let one = |name: &str| {
             says.headers
@@ -121,7 +125,7 @@ impl Net {
         };
         let challenges = says.headers.iter().filter(|(name, _)| *name == "www-authenticate");
         Answer::Response(Arc::new(Response {
-            at,
+            asked_at,
             status: says.status,
             as_somebody: false,
             challenges: challenge::read(challenges.map(|(_, value)| value.as_bytes())),
@@ -204,7 +208,7 @@ fn play(version: Version, pull: &Pull, net: &Net) -> (Outcome, Vec<String>) {
         let mut log = Log::default();
         let mut asked = Vec::new();
         loop {
-            match step(&mut log, &Nothing, |net| Crio { version }.pull(pull, net)) {
+            match step(&mut log, &Nothing, |ask| Crio { version }.pull(pull, ask)) {
                 Step::Done(outcome) => return (outcome, asked),
                 Step::Ask(questions) => {
                     let question = if from_behind { questions.last() } else { questions.first() };
@@ -228,11 +232,11 @@ fn play(version: Version, pull: &Pull, net: &Net) -> (Outcome, Vec<String>) {
 
 fn line(request: &Request) -> String {
     let mut line = format!("{}{}", request.origin, request.path);
-    if request.attempt.nth > 0 {
-        line = format!("{line} {}", request.attempt.nth + 1);
+    if request.retry.nth > 0 {
+        line = format!("{line} {}", request.retry.nth + 1);
     }
-    if !request.attempt.after.is_zero() {
-        line = format!("{line} +{}s", request.attempt.after.as_secs());
+    if !request.retry.after.is_zero() {
+        line = format!("{line} +{}s", request.retry.after.as_secs());
     }
     let auth = request.auth.iter().map(|(_, auth)| match auth {
         Auth::Basic(who) if who.user => " Basic",
@@ -414,7 +418,7 @@ fn without_tls_only_where_it_is_said() {
         ..insecure
     };
     let outcome = asks(NEW, &by_default, &net, &plain[..1]);
-    assert_eq!(evidence(&outcome), &Evidence::Unresolved(Unresolved::PlainHttp));
+    assert_eq!(evidence(&outcome), &Evidence::NodeSettings(NodeSettingsFault::PlainHttp));
     assert!(asks(Version(1, 34, 11), &by_default, &net, &plain).is_pulled());
     // Up to 1.35.0 an artifact is looked for all the same.
     let nobody = pull("a.example/x:v1");
@@ -595,7 +599,10 @@ fn a_policy_is_judged_once_there_is_a_manifest() {
     let rejects =
         r#"{"default": [{"type": "insecureAcceptAnything"}], "transports": {"docker": {"a.example": [{"type": "reject"}]}}}"#;
     let (outcome, text) = pulled(policy(rejects), &net);
-    assert_eq!(evidence(&outcome), &Evidence::Unresolved(Unresolved::Rejected));
+    assert_eq!(
+        evidence(&outcome),
+        &Evidence::NodeSettings(NodeSettingsFault::RejectedByPolicy)
+    );
     assert_eq!(
         text.unwrap(),
         "SignatureValidationFailed: unable to pull image or OCI artifact: pull image err: Source image rejected: Running image \
@@ -611,9 +618,9 @@ fn a_policy_is_judged_once_there_is_a_manifest() {
     let (outcome, text) = pulled(policy(signed), &net);
     assert_eq!(
         (evidence(&outcome), text),
-        (&Evidence::Unresolved(Unresolved::Signatures), None)
+        (&Evidence::NodeSettings(NodeSettingsFault::SignatureNotChecked), None)
     );
-    assert!(evidence(&outcome).is_unknown() && !Evidence::Unresolved(Unresolved::Rejected).is_unknown());
+    assert!(evidence(&outcome).is_unknown() && !Evidence::NodeSettings(NodeSettingsFault::RejectedByPolicy).is_unknown());
     let accepts =
         r#"{"default": [{"type": "reject"}], "transports": {"docker": {"a.example/x": [{"type": "insecureAcceptAnything"}]}}}"#;
     assert!(pulled(policy(accepts), &net).0.is_pulled());
@@ -639,7 +646,7 @@ fn a_nodes_own_credentials_count_where_the_pod_has_none_for_the_place() {
     let who = |pull: &Pull| {
         let mut log = Log::default();
         let mut seen = Vec::new();
-        while let Step::Ask(questions) = step(&mut log, &Nothing, |net| Crio { version: NEW }.pull(pull, net)) {
+        while let Step::Ask(questions) = step(&mut log, &Nothing, |ask| Crio { version: NEW }.pull(pull, ask)) {
             for question in questions {
                 if question.path.contains("manifests") {
                     seen.push((question.origin.host.to_string(), question.asker));
@@ -669,7 +676,7 @@ fn a_nodes_own_credentials_count_where_the_pod_has_none_for_the_place() {
         ..pull("h.test/x:v1")
     };
     let (outcome, asked) = play(NEW, &helped, &Net::default().image("https://h.test"));
-    assert_eq!(evidence(&outcome), &Evidence::Unresolved(Unresolved::NodeCredential));
+    assert_eq!(evidence(&outcome), &Evidence::NodeSettings(NodeSettingsFault::NodeCredential));
     assert!(asked.is_empty());
     let token = Pull {
         node: config,
@@ -683,7 +690,7 @@ fn a_nodes_own_credentials_count_where_the_pod_has_none_for_the_place() {
         .at("https://t.test/token", says(200).body("{\"token\": \"t\"}"));
     let mut log = Log::default();
     let mut grants = Vec::new();
-    while let Step::Ask(questions) = step(&mut log, &Nothing, |net| Crio { version: NEW }.pull(&token, net)) {
+    while let Step::Ask(questions) = step(&mut log, &Nothing, |ask| Crio { version: NEW }.pull(&token, ask)) {
         for question in questions {
             if let Want::Token(token) = &question.want {
                 grants.push((question.method, token.by));
@@ -704,7 +711,7 @@ fn what_hinges_on_a_file_that_is_not_known() {
     let (outcome, _) = play(NEW, &known, &Net::default());
     assert_eq!(evidence(&outcome), &Evidence::Tls(TlsFault::PlainHttp));
     let (outcome, _) = play(NEW, &pull("a.example/x:v1"), &Net::default());
-    assert_eq!(evidence(&outcome), &Evidence::Unresolved(Unresolved::PlainHttp));
+    assert_eq!(evidence(&outcome), &Evidence::NodeSettings(NodeSettingsFault::PlainHttp));
     assert!(evidence(&outcome).is_unknown());
 }
 
@@ -715,20 +722,20 @@ fn what_is_blocked_is_not_asked() {
         ..pull("a.example/x:v1")
     };
     let outcome = asks(NEW, &blocked, &Net::default(), &[]);
-    assert_eq!(evidence(&outcome), &Evidence::Unresolved(Unresolved::Blocked));
+    assert_eq!(evidence(&outcome), &Evidence::NodeSettings(NodeSettingsFault::Blocked));
 }
 
 #[test]
 fn short_names() {
     let outcome = asks(NEW, &pull("x:v1"), &Net::default(), &[]);
-    assert_eq!(evidence(&outcome), &Evidence::Unresolved(Unresolved::ShortName));
+    assert_eq!(evidence(&outcome), &Evidence::NodeSettings(NodeSettingsFault::ShortName));
     let searched = Pull {
         node: conf("unqualified-search-registries = ['a.example', 'b.example']\n"),
         until: Depth::Manifest,
         ..pull("x:v1")
     };
     let outcome = asks(NEW, &searched, &Net::default(), &[]);
-    assert_eq!(evidence(&outcome), &Evidence::Unresolved(Unresolved::Ambiguous));
+    assert_eq!(evidence(&outcome), &Evidence::NodeSettings(NodeSettingsFault::Ambiguous));
     let net = Net::default()
         .image("https://b.example")
         .at("https://a.example/v2/", says(200))
@@ -749,7 +756,7 @@ fn short_names() {
     let (outcome, _) = play(old, &searched, &net.at("https://b.example/v2/", says(403)));
     assert!(matches!(evidence(&outcome), Evidence::Forbidden { .. }));
     assert_eq!(outcome.passed.len(), 1);
-    let names = |failure: &Failure| failure.completed.as_ref().map(ToString::to_string);
+    let names = |failure: &Failure| failure.full_name.as_ref().map(ToString::to_string);
     assert_eq!(names(&outcome.passed[0]).as_deref(), Some("a.example/x:v1"));
     let [End::Failed(failure)] = outcome.ends.as_slice() else {
         panic!("{outcome:?}")
@@ -1064,7 +1071,7 @@ fn a_layer_of_another_length_may_be_the_same_bytes() {
         .image("https://a.example")
         .at(&format!("https://a.example/v2/x/blobs/{LAYER}"), says(200).body("<html>"));
     let (outcome, asked) = play(NEW, &pull("a.example/x:v1"), &net);
-    let fault = ContentFault::Unread(UnreadLayer::Length { has: 6, says: 5 });
+    let fault = ContentFault::CrioMayFail(UnreadLayer::Length { has: 6, says: 5 });
     assert!(matches!(&outcome.ends[..], [End::Failed(failure)] if failure.evidence == Evidence::ContentInvalid(fault.clone())));
     // It may well have been an image: nobody looks for an artifact.
     assert_eq!(asked.iter().filter(|line| line.ends_with("/v2/")).count(), 1, "{asked:?}");

@@ -7,11 +7,11 @@
 use crate::image::{Reference, Target};
 use crate::runtime::crio::choose::variants;
 use crate::runtime::crio::node::NodeSettings;
-use crate::runtime::crio::places::places;
+use crate::runtime::crio::pull_sources::pull_sources;
 use crate::runtime::crio::version::{Artifacts, Look};
 use crate::runtime::crio::{Crio, Failure, candidates};
 use crate::runtime::outcome::{
-    AuthStage, ConnectionFault, ContentFault, Evidence, ImageFacts, Purpose, Rejection, TimeoutStage, TlsFault, Unresolved,
+    AuthStage, ConnectionFault, ContentFault, Evidence, ImageFacts, NodeSettingsFault, Purpose, Rejection, TimeoutStage, TlsFault,
 };
 use crate::runtime::{End, NodeConfig, Outcome, Pull};
 use core::net::Ipv4Addr;
@@ -54,25 +54,29 @@ impl Crio {
         let end = outcome.ends.first()?;
         let written = written(pull);
         if let End::Failed(failure) = end
-            && let Evidence::Unresolved(why) = &failure.evidence
+            && let Evidence::NodeSettings(why) = &failure.evidence
         {
             match why {
-                Unresolved::ShortName
-                | Unresolved::Unreadable
-                | Unresolved::NodeCredential
-                | Unresolved::Signatures
-                | Unresolved::PlainHttp
-                | Unresolved::Name => return None,
-                Unresolved::NoSearchRegistry => {
+                NodeSettingsFault::ShortName
+                | NodeSettingsFault::Unreadable
+                | NodeSettingsFault::NodeCredential
+                | NodeSettingsFault::SignatureNotChecked
+                | NodeSettingsFault::PlainHttp
+                | NodeSettingsFault::InvalidName
+                // Of containerd alone.
+                | NodeSettingsFault::NoHost
+                | NodeSettingsFault::PeersOnly
+                | NodeSettingsFault::NoAddress => return None,
+                NodeSettingsFault::NoSearchRegistry => {
                     return Some(format!(
                         "short-name \"{written}\" did not resolve to an alias and no unqualified-search registries are defined in \"...\""
                     ));
                 }
-                Unresolved::Ambiguous => {
+                NodeSettingsFault::Ambiguous => {
                     let text = "short name mode is enforcing, but image name";
                     return Some(format!("{text} {written} returns ambiguous list"));
                 }
-                Unresolved::Blocked | Unresolved::Rejected => {}
+                NodeSettingsFault::Blocked | NodeSettingsFault::RejectedByPolicy => {}
             }
         }
         let names = match &pull.short {
@@ -80,8 +84,9 @@ impl Crio {
             None => vec![pull.reference.clone()],
         };
         let reference = names.last()?;
-        let places = places(conf, self.version, reference).ok()?;
-        let rejected = matches!(end, End::Failed(failure) if failure.evidence == Evidence::Unresolved(Unresolved::Rejected));
+        let places = pull_sources(conf, self.version, reference).ok()?;
+        let rejected =
+            matches!(end, End::Failed(failure) if failure.evidence == Evidence::NodeSettings(NodeSettingsFault::RejectedByPolicy));
         let place = match &places[..] {
             [place] => place,
             [.., last] if rejected => last,
@@ -95,11 +100,11 @@ impl Crio {
         };
         let (met, by_network) = match end {
             End::Failed(failure) => match &failure.evidence {
-                Evidence::Unresolved(Unresolved::Rejected) => {
+                Evidence::NodeSettings(NodeSettingsFault::RejectedByPolicy) => {
                     let text = format!("Source image rejected: Running image {} is rejected by policy.", words.named);
                     (Met::Image(text, Looked::Image), false)
                 }
-                Evidence::Unresolved(_) => {
+                Evidence::NodeSettings(_) => {
                     let prefix = &conf.find(&place.reference.name())?.prefix;
                     (Met::Source(format!("registry {prefix} is blocked in ... or ...")), false)
                 }

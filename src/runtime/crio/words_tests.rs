@@ -1,7 +1,7 @@
 use super::*;
 use crate::image::Platform;
 use crate::runtime::Depth;
-use crate::runtime::answer::At;
+use crate::runtime::answer::AskedAt;
 use crate::runtime::content::{Body, Content};
 use crate::runtime::crio::Version;
 use crate::runtime::crio::registries_conf::RegistriesConf;
@@ -29,7 +29,7 @@ fn failure(evidence: Evidence, url: &str, status: Option<u16>, said: Option<(&st
     let (origin, path) = url.split_once("/v2/").unwrap();
     let (scheme, authority) = origin.split_once("://").unwrap();
     let scheme = if scheme == "https" { Scheme::Https } else { Scheme::Http };
-    let at = At {
+    let at = AskedAt {
         method: Method::Get,
         origin: Origin::new(scheme, authority).unwrap(),
         path: Arc::from(format!("/v2/{path}")),
@@ -38,7 +38,7 @@ fn failure(evidence: Evidence, url: &str, status: Option<u16>, said: Option<(&st
         status,
         code: said.map(|(code, _)| code.to_owned()),
         detail: said.map(|(_, detail)| detail.to_owned()),
-        ..Failure::at(evidence, &at, Purpose::Content)
+        ..Failure::of_request(evidence, &at, Purpose::Content)
     }
 }
 
@@ -346,23 +346,23 @@ fn the_first_versions_that_look_for_artifacts() {
 
 #[test]
 fn names_that_lead_nowhere() {
-    let unresolved = |why| failed(Failure::plain(Evidence::Unresolved(why), "docker.io".to_owned()));
+    let unresolved = |why| failed(Failure::plain(Evidence::NodeSettings(why), "docker.io".to_owned()));
     let of = |why| said(NEW, &pull("team/app"), &unresolved(why));
     assert_eq!(
-        of(Unresolved::Ambiguous).unwrap(),
+        of(NodeSettingsFault::Ambiguous).unwrap(),
         "short name mode is enforcing, but image name team/app:latest returns ambiguous list"
     );
     assert_eq!(
-        of(Unresolved::NoSearchRegistry).unwrap(),
+        of(NodeSettingsFault::NoSearchRegistry).unwrap(),
         "short-name \"team/app:latest\" did not resolve to an alias and no unqualified-search registries are defined in \"...\""
     );
-    assert_eq!(of(Unresolved::ShortName), None);
+    assert_eq!(of(NodeSettingsFault::ShortName), None);
     let conf = RegistriesConf::parse("[[registry]]\nlocation = 'a.example'\nblocked = true\n", &[]).unwrap();
     let blocked = Pull {
         node: NodeConfig::Crio(Arc::new(conf.into())),
         ..pull("a.example/x:v1")
     };
-    let text = said(NEW, &blocked, &unresolved(Unresolved::Blocked)).unwrap();
+    let text = said(NEW, &blocked, &unresolved(NodeSettingsFault::Blocked)).unwrap();
     assert!(
         text.contains("docker://a.example/x:v1: registry a.example is blocked in ... or ...; artifact err: "),
         "{text}"

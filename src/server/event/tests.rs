@@ -1,8 +1,8 @@
 use super::*;
 use crate::review;
-use crate::verdict::answer::{Judged, Look, PolicyContext};
 use crate::verdict::message::NOTE_LIMIT;
-use crate::verdict::{Cause, Judgement, Voice};
+use crate::verdict::review_result::{Handling, Judged, PolicyContext};
+use crate::verdict::{Cause, Judgement, Told};
 use crate::workload::{Kinds, extract};
 use serde_json::json;
 
@@ -13,7 +13,7 @@ fn finding(cause: Cause, outlook: Outlook) -> Finding {
         message: "tag \"v9\" does not exist (404 MANIFEST_UNKNOWN)".to_owned(),
         fix: "use a tag that exists".to_owned(),
         kubelet: None,
-        evidence: crate::verdict::Proof::default(),
+        evidence: crate::verdict::FindingEvidence::default(),
         suggestions: Vec::new(),
     }
 }
@@ -30,7 +30,7 @@ fn unknown() -> Finding {
 struct Case {
     review: Review,
     workload: Workload,
-    answer: Answer,
+    result: ReviewResult,
 }
 
 impl Case {
@@ -56,13 +56,13 @@ impl Case {
                 reference: None,
                 remark: None,
                 judgement: Judgement::from_findings(findings.to_vec()),
-                look: Look::Taken,
+                handling: Handling::Judged,
             })
             .collect();
         Self {
             review,
             workload,
-            answer: Answer {
+            result: ReviewResult {
                 images,
                 exempt: None,
                 policies: PolicyContext::default(),
@@ -72,11 +72,11 @@ impl Case {
     }
 
     fn reason(&self) -> Option<EventReason> {
-        reason(&self.review, &self.workload, &self.answer)
+        reason(&self.review, &self.workload, &self.result)
     }
 
     fn event(&self) -> ReviewEvent {
-        event(self.reason().unwrap(), &self.review, &self.workload, &self.answer)
+        event(self.reason().unwrap(), &self.review, &self.workload, &self.result)
     }
 }
 
@@ -153,8 +153,8 @@ fn not_every_review_is_worth_an_event() {
         "the user was warned, and it is known"
     );
     let mut audited = named(&json!({}), &[unknown()]);
-    for decision in &mut audited.answer.images[0].judgement.decisions {
-        decision.voice = Voice::Silent;
+    for decision in &mut audited.result.images[0].judgement.decisions {
+        decision.told = Told::No;
     }
     assert_eq!(audited.reason(), None, "Audit is for the log and the metrics");
 }

@@ -56,7 +56,7 @@ fn handler(images: usize) -> (Handler, PolicyStore) {
     let (metrics, policies) = (Metrics::new(), PolicyStore::default());
     let engine = Engine {
         registry: LookUps::new(Settings::default().registry(Frontend::Serve), metrics.clone()).unwrap(),
-        settings: plan::Settings::bare(Admission::HasRun),
+        settings: plan::PlanSettings::bare(Admission::HasRun),
         providers: Providers::default(),
     };
     let handler = Handler {

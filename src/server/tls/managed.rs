@@ -33,7 +33,7 @@ use trust::{Bundle, verify};
 
 /// How long a CA must have been in every bundle before a certificate that needs it is served: API servers learn of a change through
 /// a watch, each in its own time.
-const SETTLED: Duration = Duration::from_secs(30);
+const SETTLE_TIME: Duration = Duration::from_secs(30);
 
 /// How often the two objects are read, with jitter.
 const POLL: (Duration, Duration) = (Duration::from_secs(4), Duration::from_secs(6));
@@ -87,7 +87,7 @@ impl Managed {
             certificate: Certificate::pending(metrics.clone(), clock.clone()),
             status: Status::new(format!("the {} has not been read yet", client.secret_name())),
             failure: None,
-            settled: SETTLED.min(subject.lifetimes.leaf / 10),
+            settled: SETTLE_TIME.min(subject.lifetimes.leaf / 10),
             client,
             subject,
             clock,

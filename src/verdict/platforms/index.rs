@@ -1,56 +1,62 @@
 //! Judges an index for nodes that take different entries of it.
 
 use super::tally::{Tally, tally, who};
-use super::{Audience, Found, Group, Objections, Trouble, Use, artifact, does_not_start, runnable, served};
+use super::{Audience, FoundImage, Group, Objections, Trouble, Use, artifact, does_not_start, runnable, served};
 use crate::image::platform::Fit;
 use crate::image::{Reference, escape};
-use crate::runtime::containerd::ends::{End, Way};
+use crate::runtime::containerd::PullPath;
+use crate::runtime::containerd::ends::{EndRef, PossibleEnd};
 use crate::runtime::containerd::platforms::fetches;
 use crate::runtime::content::IndexEntry;
 use crate::runtime::outcome::{Failure, ImageFacts};
 use crate::verdict::cause::base;
-use crate::verdict::finding::{Finding, Proof};
-use crate::verdict::kubelet::{self, NoMatch, Pull, containerd_reference};
+use crate::verdict::finding::{Finding, FindingEvidence};
+use crate::verdict::kubelet::{self, NoMatch, containerd_reference, newest_path};
 use crate::verdict::platforms::of_group;
 use crate::verdict::size::Size;
 use crate::verdict::{Cause, Outlook};
 
 /// How each group ends with an index.
-pub(super) struct Ways<'a> {
+pub(super) struct PossibleEnds<'a> {
     audience: &'a Audience,
     /// In the order of the groups; none for those that do not matter.
-    groups: Vec<Vec<Way<'a>>>,
+    groups: Vec<Vec<PossibleEnd<'a>>>,
 }
 
-impl<'a> Ways<'a> {
+impl<'a> PossibleEnds<'a> {
     /// How many are hit by what `is`.
-    pub(super) fn tally(&self, is: impl Fn(End<'a>) -> bool) -> Tally {
-        let fit = |ways: &Vec<Way<'a>>| {
-            let hit = ways.iter().filter(|way| is(way.end)).count();
-            if ways.is_empty() {
+    pub(super) fn tally(&self, is: impl Fn(EndRef<'a>) -> bool) -> Tally {
+        let fit = |possible: &Vec<PossibleEnd<'a>>| {
+            let hit = possible.iter().filter(|one| is(one.end)).count();
+            if possible.is_empty() {
                 return None;
             }
             Some(match hit {
                 0 => Fit::Yes,
-                hit if hit == ways.len() => Fit::No,
+                hit if hit == possible.len() => Fit::No,
                 _ => Fit::Perhaps,
             })
         };
         tally(self.audience, self.groups.iter().map(fit))
     }
 
-    pub(super) fn ends(&self) -> impl Iterator<Item = End<'a>> {
-        self.groups.iter().flatten().map(|way| way.end)
+    pub(super) fn ends(&self) -> impl Iterator<Item = EndRef<'a>> {
+        self.groups.iter().flatten().map(|one| one.end)
     }
 
     /// How each group of nodes gets on with what was found.
-    pub(super) fn of(found: &Found<'a>, audience: &'a Audience) -> Self {
-        let of_group = |group: &Group| of_group(group).iter().flat_map(|puller| found.ways(puller)).collect();
-        let mut groups: Vec<Vec<Way<'_>>> = audience.groups.iter().map(of_group).collect();
-        let unserved = |ways: &Vec<Way<'_>>| ways.iter().all(|way| way.end == End::NoMatch);
+    pub(super) fn of(found: &FoundImage<'a>, audience: &'a Audience) -> Self {
+        let of_group = |group: &Group| {
+            of_group(group)
+                .iter()
+                .flat_map(|puller| found.possible_ends(puller))
+                .collect()
+        };
+        let mut groups: Vec<Vec<PossibleEnd<'_>>> = audience.groups.iter().map(of_group).collect();
+        let unserved = |possible: &Vec<PossibleEnd<'_>>| possible.iter().all(|one| one.end == EndRef::NoMatch);
         if audience.some_will_do() && !groups.iter().all(unserved) {
             // Its pods go to others, or there may be none such.
-            groups.iter_mut().filter(|ways| unserved(ways)).for_each(Vec::clear);
+            groups.iter_mut().filter(|possible| unserved(possible)).for_each(Vec::clear);
         }
         Self { audience, groups }
     }
@@ -60,14 +66,14 @@ impl<'a> Ways<'a> {
     pub(super) fn troubles(&self, fails: impl Fn(Outlook) -> Outlook, cap: Outlook) -> Vec<Trouble<'a>> {
         let mut failures: Vec<&Failure> = Vec::new();
         for end in self.ends() {
-            if let End::Trouble(failure) = end
+            if let EndRef::Failed(failure) = end
                 && !failures.contains(&failure)
             {
                 failures.push(failure);
             }
         }
         let troubles = failures.into_iter().filter_map(|failure| {
-            let hit = self.tally(|end| end == End::Trouble(failure));
+            let hit = self.tally(|end| end == EndRef::Failed(failure));
             let told = hit.outlook()?;
             let outlook = match base(&failure.evidence).1 {
                 Outlook::WillFail | Outlook::NotAllowed => fails(told).min(cap),
@@ -86,8 +92,8 @@ impl<'a> Ways<'a> {
     /// The largest that is fetched, by platform.
     fn sizes(&self) -> Vec<Size> {
         let mut sizes: Vec<Size> = Vec::new();
-        for (group, ways) in self.audience.groups.iter().zip(&self.groups) {
-            let Some(bytes) = ways.iter().filter_map(|way| way.size).max() else {
+        for (group, possible) in self.audience.groups.iter().zip(&self.groups) {
+            let Some(bytes) = possible.iter().filter_map(|one| one.size).max() else {
                 continue;
             };
             let platform = group.platform.to_string();
@@ -101,18 +107,18 @@ impl<'a> Ways<'a> {
 }
 
 pub(super) fn index<'a>(
-    found: &Found<'a>,
+    found: &FoundImage<'a>,
     entries: &'a [IndexEntry],
     reference: &Reference,
     audience: &'a Audience,
     used_by: Use,
 ) -> Objections<'a> {
     let facts = found.facts;
-    let pull = Pull::of(audience);
-    let ways = Ways::of(found, audience);
+    let path = newest_path(audience);
+    let possible = PossibleEnds::of(found, audience);
     let nothing = runnable(entries).next().is_none();
     // Whether every pull fails, in whatever way.
-    let all_fail = nothing || ways.tally(End::fails).outlook() == Some(Outlook::WillFail);
+    let all_fail = nothing || possible.tally(EndRef::fails).outlook() == Some(Outlook::WillFail);
     let cap = audience.cap();
     let fails = |some: Outlook| {
         if all_fail {
@@ -122,7 +128,7 @@ pub(super) fn index<'a>(
         }
     };
 
-    let unmatched = ways.tally(|end| end == End::NoMatch);
+    let unmatched = possible.tally(|end| end == EndRef::NoMatch);
     let told = if nothing {
         Some(Outlook::WillFail)
     } else {
@@ -134,25 +140,26 @@ pub(super) fn index<'a>(
             let why = why_no_match(entries, audience);
             Finding {
                 outlook: fails(told).min(cap),
-                kubelet: kubelet::no_platform(pull, why, facts.digest.as_str(), reference),
+                kubelet: kubelet::no_platform(path, why, facts.digest.as_str(), reference),
                 ..words
             }
         })
         .into_iter()
         .collect();
-    findings.extend(without_platform(&ways, reference, pull).map(|finding| Finding {
+    findings.extend(without_platform(&possible, reference, path).map(|finding| Finding {
         outlook: fails(finding.outlook).min(cap),
         ..finding
     }));
     if used_by == Use::Container {
-        findings.extend(foreign(&ways));
-        findings.extend(artifacts(&ways, all_fail, cap).map(|(kind, outlook)| artifact::finding(kind, outlook, reference, pull)));
+        findings.extend(foreign(&possible));
+        findings
+            .extend(artifacts(&possible, all_fail, cap).map(|(kind, outlook)| artifact::finding(kind, outlook, reference, path)));
     }
 
     Objections {
         findings,
-        troubles: ways.troubles(fails, cap),
-        sizes: ways.sizes(),
+        troubles: possible.troubles(fails, cap),
+        sizes: possible.sizes(),
     }
 }
 
@@ -193,18 +200,18 @@ fn mismatch(facts: &ImageFacts, tally: &Tally, outlook: Outlook, audience: &Audi
         message: format!("the index offers {has}; {}", who(audience, tally, outlook)),
         fix: format!("push a build for {wanted}, or select nodes that it serves (nodeSelector kubernetes.io/arch)"),
         kubelet: None,
-        evidence: Proof::default(),
+        evidence: FindingEvidence::default(),
         suggestions: Vec::new(),
     }
 }
 
 /// An entry without a platform that is pulled, and then not measured.
-fn without_platform(ways: &Ways<'_>, reference: &Reference, pull: Option<Pull>) -> Option<Finding> {
-    let (missing, image) = ways.ends().find_map(|end| match end {
-        End::Unmeasured { missing, image } => Some((missing, image)),
-        End::Pulls | End::NoMatch | End::Trouble(_) | End::Foreign(_) | End::Artifact { .. } => None,
+fn without_platform(possible: &PossibleEnds<'_>, reference: &Reference, path: Option<PullPath>) -> Option<Finding> {
+    let (missing, image) = possible.ends().find_map(|end| match end {
+        EndRef::Unmeasured { missing, image } => Some((missing, image)),
+        EndRef::Pulled | EndRef::NoMatch | EndRef::Failed(_) | EndRef::Foreign(_) | EndRef::Artifact { .. } => None,
     })?;
-    let hit = ways.tally(|end| matches!(end, End::Unmeasured { .. }));
+    let hit = possible.tally(|end| matches!(end, EndRef::Unmeasured { .. }));
     let outlook = hit.outlook()?;
     let other = missing.platform.as_ref().map(|platform| platform.normalized().to_string());
     let missed = hit.missed.join(", ");
@@ -218,22 +225,22 @@ fn without_platform(ways: &Ways<'_>, reference: &Reference, pull: Option<Pull>) 
         ),
         fix: format!("push the index again with a platform in every entry, and {missed} in the entry that is for it"),
         kubelet: kubelet::unmeasured(
-            pull,
+            path,
             &image.map_or_else(|| containerd_reference(reference), escape),
             &missing.digest,
         ),
-        evidence: Proof::default(),
+        evidence: FindingEvidence::default(),
         suggestions: Vec::new(),
     })
 }
 
 /// An entry says what its config does not: it is pulled, and does not start.
-fn foreign(ways: &Ways<'_>) -> Option<Finding> {
-    let platform = ways.ends().find_map(|end| match end {
-        End::Foreign(platform) => Some(platform),
-        End::Pulls | End::NoMatch | End::Unmeasured { .. } | End::Trouble(_) | End::Artifact { .. } => None,
+fn foreign(possible: &PossibleEnds<'_>) -> Option<Finding> {
+    let platform = possible.ends().find_map(|end| match end {
+        EndRef::Foreign(platform) => Some(platform),
+        EndRef::Pulled | EndRef::NoMatch | EndRef::Unmeasured { .. } | EndRef::Failed(_) | EndRef::Artifact { .. } => None,
     })?;
-    let hit = ways.tally(|end| matches!(end, End::Foreign(_)));
+    let hit = possible.tally(|end| matches!(end, EndRef::Foreign(_)));
     let outlook = match hit.outlook()? {
         Outlook::WillFail => Outlook::FailsToRun,
         other => other,
@@ -247,13 +254,15 @@ fn foreign(ways: &Ways<'_>) -> Option<Finding> {
 }
 
 /// An entry that is no image: of what kind it is, and what that comes to.
-fn artifacts<'a>(ways: &Ways<'a>, all_fail: bool, cap: Outlook) -> Option<(&'a str, Outlook)> {
-    let kind = ways.ends().find_map(|end| match end {
-        End::Artifact { kind, .. } => Some(kind),
-        End::Pulls | End::NoMatch | End::Unmeasured { .. } | End::Trouble(_) | End::Foreign(_) => None,
+fn artifacts<'a>(possible: &PossibleEnds<'a>, all_fail: bool, cap: Outlook) -> Option<(&'a str, Outlook)> {
+    let kind = possible.ends().find_map(|end| match end {
+        EndRef::Artifact { kind, .. } => Some(kind),
+        EndRef::Pulled | EndRef::NoMatch | EndRef::Unmeasured { .. } | EndRef::Failed(_) | EndRef::Foreign(_) => None,
     })?;
-    let hit = ways.tally(|end| matches!(end, End::Artifact { .. })).outlook()?;
-    let fail = ways.tally(|end| matches!(end, End::Artifact { fails: true, .. })).outlook();
+    let hit = possible.tally(|end| matches!(end, EndRef::Artifact { .. })).outlook()?;
+    let fail = possible
+        .tally(|end| matches!(end, EndRef::Artifact { fails: true, .. }))
+        .outlook();
     let outlook = match (fail, hit) {
         (Some(_), _) if all_fail => Outlook::WillFail.min(cap),
         (Some(_), _) => Outlook::MayFail,

@@ -3,7 +3,7 @@
 use crate::image::escape;
 use crate::image::platform::Fit;
 use crate::verdict::Outlook;
-use crate::verdict::audience::{Audience, Need, Origin};
+use crate::verdict::audience::{Audience, Need, PlatformSource};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
@@ -72,8 +72,8 @@ impl Tally {
 /// The nodes that are not served, in words.
 pub(super) fn who(audience: &Audience, tally: &Tally, outlook: Outlook) -> String {
     let missed = tally.missed.join(", ");
-    let who = match audience.origin {
-        Origin::Nodes => {
+    let who = match audience.source {
+        PlatformSource::Nodes => {
             let all = tally.yes + tally.perhaps + tally.no;
             let lacking = tally.no + tally.perhaps;
             // An image that fails to run serves none either.
@@ -97,15 +97,15 @@ pub(super) fn who(audience: &Audience, tally: &Tally, outlook: Outlook) -> Strin
             }
             text
         }
-        Origin::System => {
+        PlatformSource::System => {
             let systems: BTreeSet<&str> = audience.groups.iter().map(|group| group.platform.os.as_str()).collect();
             let systems = systems.into_iter().map(escape).collect::<Vec<_>>().join(", ");
             format!("the pods select {systems}, and no such node is known")
         }
-        Origin::Selectors => format!("the pods select {missed}, and no such node is known"),
-        Origin::Configured => format!("the platforms to serve are set to {}", platforms(audience)),
-        Origin::Builds => format!("no node is known, and the index offers {}", platforms(audience)),
-        Origin::Assumed => format!("no node is known, so {} is assumed", platforms(audience)),
+        PlatformSource::Selectors => format!("the pods select {missed}, and no such node is known"),
+        PlatformSource::Configured => format!("the platforms to serve are set to {}", platforms(audience)),
+        PlatformSource::Builds => format!("no node is known, and the index offers {}", platforms(audience)),
+        PlatformSource::Assumed => format!("no node is known, so {} is assumed", platforms(audience)),
     };
     match &audience.doubt {
         Some(why) => format!("{who}; but {why}"),

@@ -1,7 +1,8 @@
 //! What is said of an answer agrees with what it shows.
 
-use super::super::kubelet::{Pull, predict};
+use super::super::kubelet::predict;
 use super::*;
+use crate::runtime::containerd::PullPath;
 use crate::runtime::outcome::{CUT_SHORT, ConnectionFault, ContentFault, Rejection, TimeoutStage};
 use crate::verdict::cause::base;
 use std::time::Duration;
@@ -33,9 +34,9 @@ fn said(failure: &Failure) -> (String, String, String) {
         naming: Naming::Full,
         pulled: Pulled::Unknown,
     };
-    let kubelet = predict(failure, &reference, Some(Pull::Transfer));
+    let kubelet = predict(failure, &reference, Some(PullPath::Transfer));
     let kubelet = kubelet.map_or_else(String::new, |kubelet| kubelet.message);
-    (words::what(failure, topic), words::fix(failure, topic), kubelet)
+    (wording::what(failure, topic), wording::fix(failure, topic), kubelet)
 }
 
 const URL: &str = "https://r.example/v2/team/app/manifests/v1";
@@ -83,7 +84,7 @@ fn what_a_registry_prints_stands_on_lines_of_its_own() {
     );
     let (_, _, bare) = said(&failure);
     assert!(bare.ends_with("v1: 403 Forbidden"), "{bare}");
-    failure.printed = Some("denied: no, by \u{1b}[31m policy".into());
+    failure.registry_errors_as_printed = Some("denied: no, by \u{1b}[31m policy".into());
     let (_, _, kubelet) = said(&failure);
     assert_eq!(kubelet, format!("{bare}\ndenied: no, by \\u{{1b}}[31m policy"));
 }
@@ -220,9 +221,9 @@ fn the_url_that_settings_made_of_a_name() {
         ("https://cdn.example/some/where", false, None),
     ] {
         let failure = gone(url);
-        let asked = words::asked::url(&failure, &reference);
+        let asked = wording::asked::url(&failure, &reference);
         assert_eq!(asked, shown.then(|| url.split('?').next().unwrap()), "{url}");
-        let base = words::asked::doubled(&failure, &reference);
+        let base = wording::asked::doubled(&failure, &reference);
         assert_eq!(
             base.map(|base| base.trim_end_matches("/v2")),
             hint.map(|hint| hint.trim_end_matches("/v2")),
@@ -238,5 +239,5 @@ fn the_url_that_settings_made_of_a_name() {
     );
     let hub = Reference::parse("docker.io/library/app:v1").unwrap();
     let own = gone("https://registry-1.docker.io/v2/library/app/manifests/v1");
-    assert_eq!(words::asked::url(&own, &hub), None);
+    assert_eq!(wording::asked::url(&own, &hub), None);
 }

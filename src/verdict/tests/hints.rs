@@ -1,11 +1,12 @@
 //! Hints, short names, quotas and token servers in words.
 
-use super::super::words::hint::{HINTS, LONGEST, Situation, Software, by_host, hint};
+use super::super::wording::hint::{HINTS, LONGEST, Situation, Software, by_host, hint};
 use super::*;
 use crate::image::Digest;
+use crate::runtime::containerd::PullPath;
 use crate::runtime::outcome::{ConnectionFault, Counted, Level, Quota, ScopeError};
 use crate::runtime::{Pool, Runtime};
-use crate::verdict::platforms::Found;
+use crate::verdict::platforms::FoundImage;
 use std::time::Duration;
 
 fn topic(reference: &Reference, naming: Naming) -> Topic<'_> {
@@ -78,8 +79,8 @@ fn a_warning_shows_the_hint_whole() {
             host: host.to_owned(),
             ..failure(Evidence::AuthenticationRequired { at: AuthStage::Basic })
         };
-        let mut finding = finding(&words::what(&failure, topic(&reference, Naming::Full)), Outlook::Unknown);
-        finding.fix = words::fix(&failure, topic(&reference, Naming::Full));
+        let mut finding = finding(&wording::what(&failure, topic(&reference, Naming::Full)), Outlook::Unknown);
+        finding.fix = wording::fix(&failure, topic(&reference, Naming::Full));
         let [warning] = warnings(&[judged("app", &image, vec![finding])]).try_into().unwrap();
         let hint = hint(by_host(host), Situation::Login).unwrap();
         assert!(
@@ -97,10 +98,10 @@ fn a_name_that_the_nodes_complete_is_told_as_they_complete_it() {
         status: Some(404),
         ..failure(Evidence::TagUnknown { repository_exists: true })
     };
-    let message = words::what(&failure, topic(&reference, Naming::Completed));
+    let message = wording::what(&failure, topic(&reference, Naming::Completed));
     let start = "no registry is named, and the nodes make it search.example:5000/myapp: repository \"myapp\" exists";
     assert!(message.starts_with(start), "{message}");
-    assert!(!words::fix(&failure, topic(&reference, Naming::Completed)).contains("Docker Hub"));
+    assert!(!wording::fix(&failure, topic(&reference, Naming::Completed)).contains("Docker Hub"));
 }
 
 #[test]
@@ -134,14 +135,14 @@ fn a_name_without_a_registry_is_docker_hubs() {
         ),
     ];
     for failure in &missing {
-        let message = words::what(failure, short);
+        let message = wording::what(failure, short);
         assert!(message.starts_with(note), "{message}");
         assert_eq!(message.matches("no registry is named").count(), 1, "{message}");
-        let fix = words::fix(failure, short);
+        let fix = wording::fix(failure, short);
         assert!(fix.contains("write the registry in front of the name"), "{fix}");
         let full = topic(&reference, Naming::Full);
-        assert!(!words::what(failure, full).contains("no registry is named"));
-        assert!(!words::fix(failure, full).contains("in front of the name"));
+        assert!(!wording::what(failure, full).contains("no registry is named"));
+        assert!(!wording::fix(failure, full).contains("in front of the name"));
     }
     for other in [
         hub(Evidence::RateLimited, 429),
@@ -154,8 +155,8 @@ fn a_name_without_a_registry_is_docker_hubs() {
             451,
         ),
     ] {
-        assert!(!words::what(&other, short).contains("no registry"), "{other:?}");
-        assert!(!words::fix(&other, short).contains("in front of"), "{other:?}");
+        assert!(!wording::what(&other, short).contains("no registry"), "{other:?}");
+        assert!(!wording::fix(&other, short).contains("in front of"), "{other:?}");
     }
 }
 
@@ -174,7 +175,7 @@ fn token_servers_in_containerds_words() {
             }),
             ..failure(evidence)
         };
-        kubelet::predict(&failure, &reference, Some(kubelet::Pull::Transfer))
+        kubelet::predict(&failure, &reference, Some(PullPath::Transfer))
             .unwrap()
             .message
     };
@@ -223,7 +224,7 @@ fn quotas_in_words() {
         counted: Counted::NotSaid,
     };
     let six_hours = Some(Duration::from_hours(6));
-    let said = |one| words::quota(one, &reference).map(|(message, _)| message);
+    let said = |one| wording::quota(one, &reference).map(|(message, _)| message);
     assert_eq!(said(quota(11, six_hours)), None);
     assert_eq!(quota(5, None).level(), Level::Plenty, "a count of requests, not of pulls");
     let low = said(quota(10, six_hours)).unwrap();
@@ -244,7 +245,7 @@ fn quotas_in_words() {
 
 #[test]
 fn schema_1_fails_for_sure_where_every_runtime_refuses_it() {
-    use super::super::platforms::{Audience, Group, Origin, Use, judge};
+    use super::super::platforms::{Audience, Group, PlatformSource, Use, judge};
     use crate::image::Platform;
     let reference = Reference::parse("r.example/app:1").unwrap();
     let outlook = |runtimes: &[&str], unknown| {
@@ -259,7 +260,7 @@ fn schema_1_fails_for_sure_where_every_runtime_refuses_it() {
         };
         let audience = Audience {
             groups: runtimes.iter().map(group).collect(),
-            origin: Origin::Nodes,
+            source: PlatformSource::Nodes,
             doubt: None,
             picked: false,
             unknown,
@@ -274,7 +275,7 @@ fn schema_1_fails_for_sure_where_every_runtime_refuses_it() {
             stale: false,
             builds: Vec::new(),
         };
-        judge(&Found::by_all(&facts), &reference, &audience, Use::Container).findings[0].outlook
+        judge(&FoundImage::by_all(&facts), &reference, &audience, Use::Container).findings[0].outlook
     };
     let new = "containerd://2.1.4";
     assert_eq!(outlook(&[new, "containerd://2.3.0"], 0), Outlook::WillFail);

@@ -1,18 +1,19 @@
 //! The words of containerd's two ways of pulling. Where a text was measured, it stands here as it was seen: by the kubelet of 1.37.2 with
 //! containerd 2.4.2, or over CRI.
 
-use super::super::kubelet::{NoMatch, Pull, no_platform, predict};
+use super::super::kubelet::{NoMatch, newest_path, no_platform, predict};
 use super::super::platforms::{Audience, Group};
 use super::*;
 use crate::image::Platform;
+use crate::runtime::containerd::PullPath;
 use crate::runtime::outcome::{ConnectionFault, ContentFault};
 use crate::runtime::{Pool, Runtime};
 
 const DIGEST: &str = "sha256:5d4a3a3e8e0b8c1f9a4d2c7b6e5f40312233445566778899aabbccddeeff0011";
 
-fn message(failure: &Failure, pull: Pull) -> String {
+fn message(failure: &Failure, path: PullPath) -> String {
     let reference = Reference::parse("r.example:5000/app:v1").unwrap();
-    predict(failure, &reference, Some(pull)).unwrap().message
+    predict(failure, &reference, Some(path)).unwrap().message
 }
 
 fn asked(evidence: Evidence, status: u16, method: &'static str, rest: &str) -> Failure {
@@ -48,20 +49,20 @@ fn audience(runtimes: &[&str]) -> Audience {
 
 #[test]
 fn the_newest_of_the_candidate_nodes_speaks() {
-    for (runtimes, pull) in [
-        (&[][..], Some(Pull::Transfer)),
-        (&["containerd://2.4.2"], Some(Pull::Transfer)),
-        (&["containerd://2.1.0"], Some(Pull::Transfer)),
-        (&["containerd://2.0.7"], Some(Pull::Client)),
-        (&["containerd://1.7.34"], Some(Pull::Client)),
-        (&["containerd://1.6.20", "containerd://1.7.34"], Some(Pull::Client)),
-        (&["containerd://1.7.34", "containerd://2.3.0"], Some(Pull::Transfer)),
+    for (runtimes, path) in [
+        (&[][..], Some(PullPath::Transfer)),
+        (&["containerd://2.4.2"], Some(PullPath::Transfer)),
+        (&["containerd://2.1.0"], Some(PullPath::Transfer)),
+        (&["containerd://2.0.7"], Some(PullPath::Local)),
+        (&["containerd://1.7.34"], Some(PullPath::Local)),
+        (&["containerd://1.6.20", "containerd://1.7.34"], Some(PullPath::Local)),
+        (&["containerd://1.7.34", "containerd://2.3.0"], Some(PullPath::Transfer)),
         (&["cri-o://1.36.3"], None),
-        (&["cri-o://1.36.3", "containerd://1.7.34"], Some(Pull::Client)),
-        (&["cri-o://1.36.3", "containerd://2.4.2"], Some(Pull::Transfer)),
-        (&["docker://20.10.7"], Some(Pull::Transfer)),
+        (&["cri-o://1.36.3", "containerd://1.7.34"], Some(PullPath::Local)),
+        (&["cri-o://1.36.3", "containerd://2.4.2"], Some(PullPath::Transfer)),
+        (&["docker://20.10.7"], Some(PullPath::Transfer)),
     ] {
-        assert_eq!(Pull::of(&audience(runtimes)), pull, "{runtimes:?}");
+        assert_eq!(newest_path(&audience(runtimes)), path, "{runtimes:?}");
     }
 }
 
@@ -93,7 +94,7 @@ fn both_ways_of_pulling() {
     );
     let throttled = asked(Evidence::RateLimited, 429, "GET", &format!("blobs/{DIGEST}"));
     let said = Failure {
-        printed: Some("toomanyrequests: slow down".into()),
+        registry_errors_as_printed: Some("toomanyrequests: slow down".into()),
         ..throttled.clone()
     };
     let large = Evidence::ContentInvalid(ContentFault::OtherSize {
@@ -148,8 +149,8 @@ fn both_ways_of_pulling() {
             format!("rpc error: code = FailedPrecondition desc = IMAGEfailed commit on ref \"config-{DIGEST}\": \"config-{DIGEST}\" failed size validation: 218 != 7: failed precondition"),
         ),
     ] {
-        assert_eq!(message(failure, Pull::Transfer), transfer.replace("IMAGE", image));
-        assert_eq!(message(failure, Pull::Client), client.replace("IMAGE", image));
+        assert_eq!(message(failure, PullPath::Transfer), transfer.replace("IMAGE", image));
+        assert_eq!(message(failure, PullPath::Local), client.replace("IMAGE", image));
     }
 }
 
@@ -157,17 +158,17 @@ fn both_ways_of_pulling() {
 fn an_index_that_serves_no_node() {
     let reference = Reference::parse("r.example/app:v1").unwrap();
     let child = DIGEST.replace('5', "6");
-    let message = |pull, why| no_platform(Some(pull), why, DIGEST, &reference).unwrap().message;
+    let message = |path, why| no_platform(Some(path), why, DIGEST, &reference).unwrap().message;
     let of_index = format!(
         "rpc error: code = NotFound desc = get image config descriptor: no match for platform in manifest {DIGEST}: not found"
     );
     let of_client = "rpc error: code = NotFound desc = failed to pull and unpack image \"r.example/app:v1\": no match for platform in manifest: not found";
-    assert_eq!(message(Pull::Transfer, NoMatch::Entry), of_index);
-    assert_eq!(message(Pull::Client, NoMatch::Entry), of_client);
-    assert_eq!(message(Pull::Transfer, NoMatch::Config), of_index);
-    assert_eq!(message(Pull::Client, NoMatch::Config), of_index);
+    assert_eq!(message(PullPath::Transfer, NoMatch::Entry), of_index);
+    assert_eq!(message(PullPath::Local, NoMatch::Entry), of_client);
+    assert_eq!(message(PullPath::Transfer, NoMatch::Config), of_index);
+    assert_eq!(message(PullPath::Local, NoMatch::Config), of_index);
     assert_eq!(
-        message(Pull::Transfer, NoMatch::NotFetched(&child)),
+        message(PullPath::Transfer, NoMatch::NotFetched(&child)),
         format!("rpc error: code = NotFound desc = get image config descriptor: content digest {child}: not found")
     );
     assert_eq!(no_platform(None, NoMatch::Entry, DIGEST, &reference), None);
@@ -193,7 +194,7 @@ fn what_connections_are_made_to() {
             }),
             ..failure(Evidence::ConnectionFailed(ConnectionFault::Refused))
         };
-        let said = message(&refused, Pull::Transfer);
+        let said = message(&refused, PullPath::Transfer);
         let end = format!("/app/manifests/v1\": dial tcp {dialled}: connect: connection refused");
         assert!(said.ends_with(&end), "{said}");
     }
@@ -208,7 +209,7 @@ fn a_port_that_there_is_not() {
     };
     let reference = Reference::parse("127.0.0.1:99999/a:v1").unwrap();
     assert_eq!(
-        predict(&unasked, &reference, Some(Pull::Transfer)).unwrap().message,
+        predict(&unasked, &reference, Some(PullPath::Transfer)).unwrap().message,
         "failed to pull and unpack image \"127.0.0.1:99999/a:v1\": failed to resolve image: failed to do request: \
          Head \"https://127.0.0.1:99999/v2/a/manifests/v1\": dial tcp: address 99999: invalid port"
     );

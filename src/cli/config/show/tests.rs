@@ -28,7 +28,7 @@ fn node(name: &str, runtime: &str, pool: &str) -> Node {
 #[track_caller]
 fn shown(folder: &Path, node: Option<&str>, pool: Option<&str>, nodes: &[Node]) -> Vec<String> {
     let whose = Whose { node, pool, image: None };
-    let text = ways(whose, &settings(folder), nodes, None).unwrap().text();
+    let text = routes(whose, &settings(folder), nodes, None).unwrap().text();
     assert!(!text.contains("hunter2"), "no secret may be printed: {text}");
     let text = text.replace(&format!("{}/", folder.display()), "");
     let (text, _) = text.split_once("the pod's credentials, as the kubelet").unwrap();
@@ -83,7 +83,10 @@ fn a_node_with_k3s() {
     );
     let unknown = |node, pool| {
         let whose = Whose { node, pool, image: None };
-        ways(whose, &settings(folder.path()), &nodes, None).err().unwrap().to_string()
+        routes(whose, &settings(folder.path()), &nodes, None)
+            .err()
+            .unwrap()
+            .to_string()
     };
     assert_eq!(unknown(Some("c"), None), "there is no node \"c\"; known: a, b");
     assert_eq!(unknown(None, Some("x")), "the settings have no node pool \"x\"; known: edge");
@@ -174,10 +177,10 @@ fn shown_for(folder: &Path, node: &str, image: &str, nodes: &[Node]) -> Vec<Stri
         pool: None,
         image: Some(image),
     };
-    let ways = ways(whose, &settings(folder), nodes, None).unwrap();
-    let json = ways.json().to_string();
+    let routes = routes(whose, &settings(folder), nodes, None).unwrap();
+    let json = routes.json().to_string();
     assert!(!json.contains("hunter2"), "no secret may be printed: {json}");
-    let text = ways.text().replace(&format!("{}/", folder.display()), "");
+    let text = routes.text().replace(&format!("{}/", folder.display()), "");
     let (text, _) = text.split_once("the pod's credentials, as the kubelet").unwrap();
     let lines = text.lines().skip(1);
     lines
@@ -299,7 +302,7 @@ fn one_image_by_cri_o() {
         image: Some("app:v1"),
         ..Whose::default()
     };
-    let json = ways(whose, &settings(folder.path()), &nodes, None).unwrap().json();
+    let json = routes(whose, &settings(folder.path()), &nodes, None).unwrap().json();
     let mirror = &json["ways"][0]["sections"][0]["rows"][1];
     assert_eq!(mirror["asks"], json!(["https://m.example/v2/y/app/manifests/v1"]), "{json}");
     assert_eq!(mirror["credential"], "the node's, key \"m.example/y\"");
@@ -335,5 +338,5 @@ fn one_image_by_a_tree() {
         image: Some("Bad/Name"),
         ..Whose::default()
     };
-    assert!(ways(whose, &settings(folder.path()), &nodes, None).is_err());
+    assert!(routes(whose, &settings(folder.path()), &nodes, None).is_err());
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use std::time::Duration;
 
 /// How long a CA must have been in every bundle before it signs; on the tests' clock.
-const SETTLED: Duration = Duration::from_secs(30);
+const SETTLE_TIME: Duration = Duration::from_secs(30);
 
 fn why(replica: &Managed) -> String {
     replica.readiness()().unwrap_err()
@@ -125,7 +125,7 @@ async fn a_late_patch_does_not_bring_back_an_old_bundle() {
 async fn a_new_ca_signs_only_after_its_time_in_every_bundle() {
     let fake = Fake::new().await;
     let mut replica = fake.replica();
-    replica.settled = SETTLED;
+    replica.settled = SETTLE_TIME;
     settle(&mut replica).await;
     fake.pass(59 * DAY);
     settle(&mut replica).await;
@@ -139,13 +139,13 @@ async fn a_new_ca_signs_only_after_its_time_in_every_bundle() {
     assert_eq!(fake.bundle(0).certificates().len(), 2);
     settle(&mut replica).await;
     assert_eq!(leaf(&replica), before);
-    elapse(SETTLED).await;
+    elapse(SETTLE_TIME).await;
     // A bundle that somebody spoils in between restarts the wait.
     fake.spoil_bundle(first.pem().as_bytes());
     assert_eq!(replica.round().await, Round::Wrote);
     assert_eq!(replica.round().await, Round::Done);
     assert_eq!((leaf(&replica), fake.secret(NEXT).is_empty()), (before.clone(), false));
-    elapse(SETTLED).await;
+    elapse(SETTLE_TIME).await;
     settle(&mut replica).await;
     assert!(fake.secret(NEXT).is_empty());
     assert_ne!(leaf(&replica), before);
@@ -167,7 +167,7 @@ async fn a_deleted_secret_is_recreated_and_no_replica_is_left_behind() {
     let fake = Fake::new().await;
     let mut replicas = [fake.replica(), fake.replica()];
     for replica in &mut replicas {
-        replica.settled = SETTLED;
+        replica.settled = SETTLE_TIME;
     }
     settle_all(&mut replicas).await;
     let (old, before) = (fake.bundle(0), leaf(&replicas[0]));
@@ -180,11 +180,11 @@ async fn a_deleted_secret_is_recreated_and_no_replica_is_left_behind() {
         assert_eq!(leaf(replica), before);
         assert_eq!(fake.takes(replica), Ok(()));
     }
-    elapse(SETTLED).await;
+    elapse(SETTLE_TIME).await;
     settle(&mut replicas[0]).await;
     assert_ne!(leaf(&replicas[0]), before);
     settle_all(&mut replicas).await;
-    elapse(SETTLED).await;
+    elapse(SETTLE_TIME).await;
     settle_all(&mut replicas).await;
     assert_eq!(leaf(&replicas[0]), leaf(&replicas[1]));
     replicas.iter().for_each(ready);

@@ -4,14 +4,14 @@ use super::finding::Finding;
 use super::platforms::{Audience, Use};
 use super::size::Limit;
 use super::soften::Context;
-pub use super::words::Naming;
+pub use super::wording::Naming;
 use crate::image::Reference;
 use crate::runtime::Setup;
 use crate::runtime::outcome::{Failure, ImageFacts};
 
 /// One attempt at the registry.
 #[derive(Debug, Clone, Copy)]
-pub struct Tried<'a> {
+pub struct LabelledAttempt<'a> {
     /// Whose credential, as a phrase (`secret "regcred"`); `None` for the anonymous attempt.
     pub with: Option<&'a str>,
     /// The result.
@@ -56,7 +56,7 @@ pub enum SecretNote {
 
 /// Everything about one image use that its judgement depends on.
 #[derive(Debug, Clone)]
-pub struct Case<'a> {
+pub struct ImageCase<'a> {
     /// The image.
     pub reference: &'a Reference,
     /// The namespace, for the words.
@@ -72,9 +72,9 @@ pub struct Case<'a> {
     /// About the pull secrets.
     pub secrets: &'a [SecretNote],
     /// The attempts of most setups, in order.
-    pub tried: &'a [Tried<'a>],
+    pub attempts: &'a [LabelledAttempt<'a>],
     /// The attempts of setups with another result.
-    pub others: &'a [(Setup, Vec<Tried<'a>>)],
+    pub others: &'a [(Setup, Vec<LabelledAttempt<'a>>)],
     /// The configuration file of each setup.
     pub settings: &'a [(Setup, String)],
     /// What stops the pull before it starts (a malformed secret), unless the nodes hold the image already.

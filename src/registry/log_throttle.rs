@@ -11,9 +11,9 @@ const REMEMBERED: usize = 1024;
 
 /// Remembers what was logged.
 #[derive(Debug, Default)]
-pub(super) struct Quiet(Mutex<HashMap<(String, &'static str), Instant>>);
+pub(super) struct LogThrottle(Mutex<HashMap<(String, &'static str), Instant>>);
 
-impl Quiet {
+impl LogThrottle {
     /// Whether it is time to say it (again).
     fn may_say(&self, host: &str, cause: &'static str) -> bool {
         let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -56,16 +56,16 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn once_a_minute() {
-        let quiet = Quiet::default();
-        assert!(quiet.may_say("a", "dns"));
-        assert!(!quiet.may_say("a", "dns"));
-        assert!(quiet.may_say("a", "tls"));
-        assert!(quiet.may_say("b", "dns"));
+        let throttle = LogThrottle::default();
+        assert!(throttle.may_say("a", "dns"));
+        assert!(!throttle.may_say("a", "dns"));
+        assert!(throttle.may_say("a", "tls"));
+        assert!(throttle.may_say("b", "dns"));
         tokio::time::advance(PAUSE).await;
-        assert!(quiet.may_say("a", "dns"));
+        assert!(throttle.may_say("a", "dns"));
         for n in 0..REMEMBERED * 2 {
-            quiet.may_say(&n.to_string(), "dns");
+            throttle.may_say(&n.to_string(), "dns");
         }
-        assert!(quiet.0.lock().unwrap().len() <= REMEMBERED);
+        assert!(throttle.0.lock().unwrap().len() <= REMEMBERED);
     }
 }

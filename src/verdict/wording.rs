@@ -11,8 +11,8 @@ pub(super) use quota::quota;
 use crate::image::{Reference, Target, escape};
 use crate::runtime::content::UNSIGNED_SCHEMA1;
 use crate::runtime::outcome::{
-    AuthStage, ConnectionFault, ContentFault, Evidence, Failure, Refusal, Rejection, TimeoutStage, TlsFault, UnreadLayer,
-    Unresolved,
+    AuthStage, ConnectionFault, ContentFault, Evidence, Failure, GuardRule, NodeSettingsFault, Rejection, TimeoutStage, TlsFault,
+    UnreadLayer,
 };
 use crate::runtime::{containerd, crio};
 use std::fmt::Write as _;
@@ -74,8 +74,8 @@ fn may_mean_another(failure: &Failure, topic: Topic<'_>) -> bool {
             | Evidence::TimedOut(_)
             | Evidence::Tls(_)
             | Evidence::ServerError { .. }
-            | Evidence::Refused(_)
-            | Evidence::Unresolved(_)
+            | Evidence::StoppedByGuard(_)
+            | Evidence::NodeSettings(_)
             | Evidence::ContentInvalid(_)
             | Evidence::ContentMissing { .. }
             | Evidence::ForeignUrls { .. }
@@ -205,43 +205,45 @@ fn why(failure: &Failure, topic: Topic<'_>) -> String {
                 Rejection::HeadOnly => format!(
                     "{host} answers HEAD for {target} of \"{repository}\" with 404, but GET succeeds: containerd sends HEAD, and fails"
                 ),
-                Rejection::NoHost => format!("the hosts.toml for {host} names no host that may be asked for {target}"),
-                Rejection::PeersOnly => format!(
-                    "nodes ask only each other for {target} of \"{repository}\" (k3s' embedded registry, without the default endpoint), \
-                     and never {host}"
-                ),
-                Rejection::NoAddress => {
-                    format!("{host} is in brackets but is not an IPv6 address, so containerd cannot make a URL of it")
-                }
             };
             format!("{why}{said}")
         }
-        Evidence::Unresolved(unresolved) => {
+        Evidence::NodeSettings(fault) => {
             let name = escape(&topic.reference.name());
             let nodes = "the nodes' registries.conf";
-            match unresolved {
-                Unresolved::ShortName => {
+            match fault {
+                NodeSettingsFault::ShortName => {
                     "the name has no registry, and CRI-O nodes complete it from their own registries.conf".to_owned()
                 }
-                Unresolved::PlainHttp => {
+                NodeSettingsFault::PlainHttp => {
                     format!("{host} does not speak TLS; the nodes' registries.conf decides whether CRI-O uses plain HTTP")
                 }
-                Unresolved::NodeCredential => {
+                NodeSettingsFault::NodeCredential => {
                     format!("the nodes have a credential of their own for {host}, which pullgate does not have")
                 }
-                Unresolved::Rejected => format!("the nodes' policy.json rejects \"{name}\""),
-                Unresolved::Signatures => {
+                NodeSettingsFault::RejectedByPolicy => format!("the nodes' policy.json rejects \"{name}\""),
+                NodeSettingsFault::SignatureNotChecked => {
                     format!("the nodes' policy.json admits \"{name}\" if it is signed, and pullgate does not check signatures")
                 }
-                Unresolved::Unreadable => format!("pullgate does not know the registry settings of the nodes{said}"),
-                Unresolved::NoSearchRegistry => {
+                NodeSettingsFault::Unreadable => format!("pullgate does not know the registry settings of the nodes{said}"),
+                NodeSettingsFault::NoSearchRegistry => {
                     format!("the name has no registry, and {nodes} has neither an alias for it nor a search registry")
                 }
-                Unresolved::Ambiguous => {
+                NodeSettingsFault::Ambiguous => {
                     format!("the name has no registry, and {nodes} has several search registries, of which CRI-O chooses none")
                 }
-                Unresolved::Blocked => format!("{nodes} blocks \"{name}\""),
-                Unresolved::Name => format!("{nodes} turns \"{name}\" into an invalid name"),
+                NodeSettingsFault::Blocked => format!("{nodes} blocks \"{name}\""),
+                NodeSettingsFault::InvalidName => format!("{nodes} turns \"{name}\" into an invalid name"),
+                NodeSettingsFault::NoHost => {
+                    format!("the hosts.toml for {host} names no host that may be asked for {target}{said}")
+                }
+                NodeSettingsFault::PeersOnly => format!(
+                    "nodes ask only each other for {target} of \"{repository}\" (k3s' embedded registry, without the default endpoint), \
+                     and never {host}{said}"
+                ),
+                NodeSettingsFault::NoAddress => {
+                    format!("{host} is in brackets but is not an IPv6 address, so containerd cannot make a URL of it{said}")
+                }
             }
         }
         Evidence::RateLimited => {
@@ -277,28 +279,28 @@ fn why(failure: &Failure, topic: Topic<'_>) -> String {
             let who = if *token_server { "the token server " } else { "" };
             format!("{who}{host} fails{said}")
         }
-        Evidence::Refused(refusal) => match refusal {
-            Refusal::Address { range } => {
+        Evidence::StoppedByGuard(rule) => match rule {
+            GuardRule::Address { range } => {
                 format!("{host} has an address in {range}, which pullgate's settings do not admit; nothing was sent")
             }
-            Refusal::NeverAdmitted { address } => format!(
+            GuardRule::NeverAdmitted { address } => format!(
                 "{host} has the address {}, a link-local, metadata or reserved address that pullgate never contacts; nothing was sent",
                 escape(address)
             ),
-            Refusal::Metadata { name } => format!(
+            GuardRule::Metadata { name } => format!(
                 "{} is the name of a cloud's metadata service, which pullgate never contacts; nothing was sent",
                 escape(name)
             ),
-            Refusal::Redirect if failure.host.is_empty() => {
+            GuardRule::Redirect if failure.host.is_empty() => {
                 "the registry redirects to a URL that names no host, which pullgate does not follow".to_owned()
             }
-            Refusal::Redirect => {
+            GuardRule::Redirect => {
                 format!("the registry redirects to {host}, which pullgate does not follow; nothing was sent there")
             }
-            Refusal::Withheld => format!(
+            GuardRule::CredentialNotSent => format!(
                 "the registry redirects to {host}, which refuses requests without a credential; pullgate sends none along a redirect, but a node may{said}"
             ),
-            Refusal::Realm => {
+            GuardRule::Realm => {
                 format!("the registry names {host} as its token server, which pullgate does not admit; nothing was sent there")
             }
         },
@@ -423,27 +425,27 @@ fn content(fault: &ContentFault, host: &str, target: &str, said: &str) -> String
             "a layer has the type \"{}\", which containerd unpacks only where its node has a plugin for it",
             escape(media_type)
         ),
-        ContentFault::Packed(media_type) => format!(
+        ContentFault::CompressedUnderPlainType(media_type) => format!(
             "containerd unpacks a layer of type \"{}\" as plain tar, but it is not plain tar: its digest is not the diff_id in the config",
             escape(media_type)
         ),
-        ContentFault::Unread(UnreadLayer::Packing(media_type)) => format!(
+        ContentFault::CrioMayFail(UnreadLayer::Packing(media_type)) => format!(
             "the type \"{}\" of a layer names no compression, but the layer is not the plain tar that the config lists: CRI-O \
              pulls it only if it detects a compression that it knows",
             escape(media_type)
         ),
-        ContentFault::Unread(UnreadLayer::Length { has, says }) => format!(
+        ContentFault::CrioMayFail(UnreadLayer::Length { has, says }) => format!(
             "a layer of {target} at {host} has {has} bytes, but the manifest says {says}: CRI-O fails if its digest differs too"
         ),
         ContentFault::DiffId(id) => format!(
             "the config names a layer by \"{}\"; containerd compares that with the sha256 of what it unpacks",
             escape(id)
         ),
-        ContentFault::PartOfOthers(platform) => format!(
+        ContentFault::PartForOtherPlatform(platform) => format!(
             "a descriptor in the manifest says that its part is for {}, but the config does not; other runtimes skip that part",
             escape(platform)
         ),
-        ContentFault::Newer(what) => format!(
+        ContentFault::UnreadableSinceContainerd2(what) => format!(
             "containerd 2 and later cannot read the manifest of {target} at {host}: {}",
             escape(what)
         ),

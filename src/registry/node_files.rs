@@ -1,10 +1,10 @@
 //! What nodes are told about registries, pool by pool.
 
 use super::crio::{self, Crio};
+use super::host_settings::HostSettingsTable;
 use super::nodes::{self, Nodes};
-use super::trust::Trusts;
 use super::vault::Vault;
-use super::{PoolFiles, Settings, SetupError};
+use super::{PoolFiles, RegistrySettings, SetupError};
 use crate::credentials::{Credential, parse_docker_config};
 use crate::image::Reference;
 use crate::runtime::containerd::peers::Shared;
@@ -15,13 +15,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// All pools: first the nodes of none, then each in its order.
-pub(super) struct Pools {
+pub(super) struct NodeFiles {
     all: Vec<Files>,
     /// The configuration of CRI-O nodes by the cluster's own objects, if no file gives it.
     openshift: RwLock<Option<Arc<Crio>>>,
     /// What OpenShift's kubelets log in with, beside the pods' own.
     logins: RwLock<NodeLogins>,
-    trusts: Arc<Trusts>,
+    settings_table: Arc<HostSettingsTable>,
 }
 
 /// What kubelets log in with, beside the pods' own credentials.
@@ -42,10 +42,14 @@ struct Files {
     crio: Option<Crio>,
 }
 
-impl Pools {
+impl NodeFiles {
     /// Reads everything once. What nodes of no pool have must be sound: the error names file and line. A pool whose files are not is told to
     /// the log, and nothing is concluded of its nodes.
-    pub(super) fn new(usual: PoolFiles, pools: Vec<PoolFiles>, trusts: &Arc<Trusts>) -> Result<Self, SetupError> {
+    pub(super) fn new(
+        usual: PoolFiles,
+        pools: Vec<PoolFiles>,
+        settings_table: &Arc<HostSettingsTable>,
+    ) -> Result<Self, SetupError> {
         let PoolFiles {
             hosts_dirs,
             registries_conf,
@@ -55,24 +59,26 @@ impl Pools {
         let usual = Files {
             hosts: match (hosts_dirs.as_slice(), k3s) {
                 ([], None) => None,
-                ([], Some(file)) => Some(Nodes::of_k3s(file, Arc::clone(trusts))?),
-                _ => Some(Nodes::new(hosts_dirs, Arc::clone(trusts))?),
+                ([], Some(file)) => Some(Nodes::of_k3s(file, Arc::clone(settings_table))?),
+                _ => Some(Nodes::new(hosts_dirs, Arc::clone(settings_table))?),
             },
-            crio: registries_conf.map(|path| Crio::new(path, trusts)).transpose()?,
+            crio: registries_conf.map(|path| Crio::new(path, settings_table)).transpose()?,
         };
         let of_pool = |pool: PoolFiles| Files {
             hosts: match (pool.hosts_dirs.as_slice(), pool.k3s) {
                 ([], None) => None,
-                ([], Some(file)) => Some(Nodes::of_k3s_pool(&pool.name, file, Arc::clone(trusts))),
-                _ => Some(Nodes::of_pool(&pool.name, pool.hosts_dirs, Arc::clone(trusts))),
+                ([], Some(file)) => Some(Nodes::of_k3s_pool(&pool.name, file, Arc::clone(settings_table))),
+                _ => Some(Nodes::of_pool(&pool.name, pool.hosts_dirs, Arc::clone(settings_table))),
             },
-            crio: pool.registries_conf.map(|path| Crio::of_pool(&pool.name, path, trusts)),
+            crio: pool
+                .registries_conf
+                .map(|path| Crio::of_pool(&pool.name, path, settings_table)),
         };
         Ok(Self {
             all: std::iter::once(usual).chain(pools.into_iter().map(of_pool)).collect(),
             openshift: RwLock::default(),
             logins: RwLock::default(),
-            trusts: Arc::clone(trusts),
+            settings_table: Arc::clone(settings_table),
         })
     }
 
@@ -90,7 +96,7 @@ impl Pools {
             }
         };
         *self.logins.write().unwrap_or_else(PoisonError::into_inner) = logins;
-        let crio = config.map(|config| Arc::new(Crio::by_openshift(config, &self.trusts)));
+        let crio = config.map(|config| Arc::new(Crio::by_openshift(config, &self.settings_table)));
         *self.openshift.write().unwrap_or_else(PoisonError::into_inner) = crio;
     }
 
@@ -161,7 +167,7 @@ impl Pools {
 }
 
 /// Everything that is wrong in the nodes' files that the settings name, and what nodes pass over in them: file, line, column and why.
-pub fn faults(settings: &Settings) -> Vec<String> {
+pub fn faults(settings: &RegistrySettings) -> Vec<String> {
     let usual = PoolFiles {
         hosts_dirs: settings.hosts_dirs.clone(),
         registries_conf: settings.registries_conf.clone(),
@@ -179,5 +185,5 @@ pub fn faults(settings: &Settings) -> Vec<String> {
 }
 
 #[cfg(test)]
-#[path = "pools_tests.rs"]
+#[path = "node_files_tests.rs"]
 mod tests;

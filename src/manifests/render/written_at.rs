@@ -10,7 +10,7 @@ const DEEPEST: usize = 40;
 
 /// Where an image comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::manifests) struct Origin {
+pub(in crate::manifests) struct WrittenAt {
     /// The file, as given or relative to where the command runs.
     pub(in crate::manifests) file: String,
     /// From 1.
@@ -40,9 +40,9 @@ pub(super) enum Lines {
 }
 
 impl Layer {
-    fn origin(&self, path: &str) -> Origin {
+    fn written_at(&self, path: &str) -> WrittenAt {
         let path = format!("{}{path}", self.prefix);
-        Origin {
+        WrittenAt {
             file: self.file.clone(),
             line: match &self.lines {
                 Lines::Of(document) => document.line_of(&path),
@@ -68,7 +68,7 @@ enum Fit {
 
 /// The value that best explains an image; among equals, that of the first layer. Where a layer above overrides only the tag, its tag.
 /// The layers that win come first.
-pub(super) fn of_values(layers: &[Layer], image: &str) -> Option<Origin> {
+pub(super) fn of_values(layers: &[Layer], image: &str) -> Option<WrittenAt> {
     let wanted = Wanted::of(image);
     let mut best: Option<(Fit, &Layer, String)> = None;
     for layer in layers {
@@ -91,9 +91,9 @@ pub(super) fn of_values(layers: &[Layer], image: &str) -> Option<Origin> {
             Value::Number(tag) => tag.to_string(),
             _ => return None,
         };
-        (wanted.tag == Some(tag)).then(|| above.origin(&key))
+        (wanted.tag == Some(tag)).then(|| above.written_at(&key))
     });
-    overridden.or_else(|| Some(layer.origin(&path)))
+    overridden.or_else(|| Some(layer.written_at(&path)))
 }
 
 struct Wanted<'a> {
@@ -216,7 +216,7 @@ mod tests {
     }
 
     fn found(layers: &[Layer], image: &str) -> Option<(String, String)> {
-        of_values(layers, image).map(|origin| (origin.file, origin.value.unwrap()))
+        of_values(layers, image).map(|at| (at.file, at.value.unwrap()))
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::asked;
 use super::hint::{self, Situation, hint, is_page};
 use super::{Pulled, Topic, may_mean_another};
 use crate::image::{Reference, Target, escape};
-use crate::runtime::outcome::{ContentFault, Evidence, Failure, Refusal, Rejection, TlsFault, Unresolved};
+use crate::runtime::outcome::{ContentFault, Evidence, Failure, GuardRule, NodeSettingsFault, Rejection, TlsFault};
 
 /// What to do next; the most telling clause first, as warnings show the beginning.
 pub(in crate::verdict) fn fix(failure: &Failure, topic: Topic<'_>) -> String {
@@ -20,7 +20,7 @@ pub(in crate::verdict) fn fix(failure: &Failure, topic: Topic<'_>) -> String {
             .to_owned();
     }
     let mut fix = of_evidence(failure, topic);
-    if let Some(base) = asked::doubled(failure, reference).or(failure.doubled.as_deref()) {
+    if let Some(base) = asked::doubled(failure, reference).or(failure.doubled_v2_base.as_deref()) {
         fix = format!(
             "if {} is the whole path, write `override_path = true` beside it in the nodes' hosts.toml; {fix}",
             escape(base)
@@ -139,13 +139,6 @@ fn of_evidence(failure: &Failure, topic: Topic<'_>) -> String {
                 )
             }
         },
-        Evidence::Rejected(Rejection::NoHost) => {
-            format!("give a host in the nodes' hosts.toml for {registry} the capabilities \"pull\" and \"resolve\"")
-        }
-        Evidence::Rejected(Rejection::PeersOnly) => format!(
-            "load the image onto a node that has the embedded registry, or name {registry} among the endpoints of its mirror in registries.yaml"
-        ),
-        Evidence::Rejected(Rejection::NoAddress) => "write the name or the address of the registry".to_owned(),
         Evidence::Rejected(rejection) => {
             let own = match rejection {
                 Rejection::NoUsableChallenge => before(Situation::NoChallenge),
@@ -156,38 +149,44 @@ fn of_evidence(failure: &Failure, topic: Topic<'_>) -> String {
                 | Rejection::NoToken
                 | Rejection::RedirectLoop
                 | Rejection::NoRealm
-                | Rejection::HeadOnly
-                | Rejection::NoHost
-                | Rejection::PeersOnly
-                | Rejection::NoAddress => String::new(),
+                | Rejection::HeadOnly => String::new(),
             };
             format!("{own}ask the owners of {host}; the same request by a node gets the same answer")
         }
-        Evidence::Unresolved(Unresolved::ShortName) => {
+        Evidence::NodeSettings(NodeSettingsFault::NoHost) => {
+            format!("give a host in the nodes' hosts.toml for {registry} the capabilities \"pull\" and \"resolve\"")
+        }
+        Evidence::NodeSettings(NodeSettingsFault::PeersOnly) => format!(
+            "load the image onto a node that has the embedded registry, or name {registry} among the endpoints of its mirror in registries.yaml"
+        ),
+        Evidence::NodeSettings(NodeSettingsFault::NoAddress) => "write the name or the address of the registry".to_owned(),
+        Evidence::NodeSettings(NodeSettingsFault::ShortName) => {
             "write the registry in front of the name, or give pullgate the nodes' file (registries.registriesConf in its settings)"
                 .to_owned()
         }
-        Evidence::Unresolved(Unresolved::PlainHttp) => format!(
+        Evidence::NodeSettings(NodeSettingsFault::PlainHttp) => format!(
             "serve {host} over TLS; or make it insecure in the nodes' registries.conf, and give pullgate that file (registries.registriesConf in \
              its settings)"
         ),
-        Evidence::Unresolved(Unresolved::NodeCredential) => {
+        Evidence::NodeSettings(NodeSettingsFault::NodeCredential) => {
             "give pullgate the nodes' auth.json, in the folder of registries.registriesConf".to_owned()
         }
-        Evidence::Unresolved(Unresolved::Rejected) => {
+        Evidence::NodeSettings(NodeSettingsFault::RejectedByPolicy) => {
             format!("use an image that the nodes may run, or allow {repository} in their policy.json")
         }
-        Evidence::Unresolved(Unresolved::Signatures) => {
+        Evidence::NodeSettings(NodeSettingsFault::SignatureNotChecked) => {
             "check the signature with the tool that made it, or try the pull on a node".to_owned()
         }
-        Evidence::Unresolved(Unresolved::NoSearchRegistry | Unresolved::Ambiguous) => {
+        Evidence::NodeSettings(NodeSettingsFault::NoSearchRegistry | NodeSettingsFault::Ambiguous) => {
             "write the registry in front of the name".to_owned()
         }
-        Evidence::Unresolved(Unresolved::Unreadable) => "repair that file; pullgate's log says where".to_owned(),
-        Evidence::Unresolved(Unresolved::Blocked) => {
+        Evidence::NodeSettings(NodeSettingsFault::Unreadable) => "repair that file; pullgate's log says where".to_owned(),
+        Evidence::NodeSettings(NodeSettingsFault::Blocked) => {
             format!("use a registry that the nodes may ask, or unblock {registry} in their registries.conf")
         }
-        Evidence::Unresolved(Unresolved::Name) => format!("repair the entry for {registry} in the nodes' registries.conf"),
+        Evidence::NodeSettings(NodeSettingsFault::InvalidName) => {
+            format!("repair the entry for {registry} in the nodes' registries.conf")
+        }
         Evidence::RateLimited => format!(
             "{}wait, or pull with a credential or through a mirror; nothing is wrong with {repository}",
             before(Situation::Throttled)
@@ -205,13 +204,13 @@ fn of_evidence(failure: &Failure, topic: Topic<'_>) -> String {
         }
         Evidence::Tls(_) => format!("check the certificate of {host}; the nodes must trust it, and so must pullgate to check it"),
         Evidence::ServerError { .. } => format!("try again when {host} works"),
-        Evidence::Refused(Refusal::Address { range }) => {
+        Evidence::StoppedByGuard(GuardRule::Address { range }) => {
             format!("if a registry may live there, add {range} to network.allow in pullgate's settings")
         }
-        Evidence::Refused(Refusal::Withheld) => {
+        Evidence::StoppedByGuard(GuardRule::CredentialNotSent) => {
             format!("try the pull on a node; pullgate does not support everything that {registry} asks of a client")
         }
-        Evidence::Refused(_) => format!("check the registry {registry}: pullgate does not go where it points"),
+        Evidence::StoppedByGuard(_) => format!("check the registry {registry}: pullgate does not go where it points"),
         Evidence::ContentInvalid(ContentFault::DigestIsBlob) => "use the digest of the manifest or index".to_owned(),
         Evidence::ContentInvalid(ContentFault::MediaType(media_type)) if media_type.starts_with("text/html") => format!(
             "{}check the name and the port, or repair what {host} serves",

@@ -4,12 +4,12 @@ use crate::image::Reference;
 use crate::runtime::containerd::hosts::contacted;
 use crate::runtime::crio::registries_conf::{AskedFor, Line, RegistriesConf};
 use crate::runtime::crio::version::Version;
-use crate::runtime::outcome::Unresolved;
-use crate::runtime::request::{Origin, Scheme, TrustId};
+use crate::runtime::outcome::NodeSettingsFault;
+use crate::runtime::request::{HostSettingsId, Origin, Scheme};
 
 /// One place where an image is looked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct PullSource {
     /// The reference by its name at this place.
     pub(crate) reference: Reference,
     /// Plain HTTP is allowed, and certificates are not checked.
@@ -22,33 +22,37 @@ pub(crate) struct Place {
     pub(crate) own: bool,
 }
 
-impl Place {
+impl PullSource {
     /// Its address; `None` if name and port do not make one.
     pub(crate) fn origin(&self, scheme: Scheme) -> Option<Origin> {
         Origin::new(scheme, contacted(self.reference.domain()))
     }
 
     /// Its settings for TLS.
-    pub(crate) fn trust(&self) -> TrustId {
+    pub(crate) fn host_settings(&self) -> HostSettingsId {
         match (self.insecure, is_loopback(self.reference.domain())) {
-            (true, _) => TrustId::UNVERIFIED,
-            (false, true) => TrustId::VERIFIED,
-            (false, false) => TrustId::default(),
+            (true, _) => HostSettingsId::UNVERIFIED,
+            (false, true) => HostSettingsId::VERIFIED,
+            (false, false) => HostSettingsId::default(),
         }
     }
 }
 
 /// The places of a reference that names its registry, in the order in which they are asked: mirrors, then the registry itself.
-pub(crate) fn places(conf: &RegistriesConf, version: Version, reference: &Reference) -> Result<Vec<Place>, Unresolved> {
+pub(crate) fn pull_sources(
+    conf: &RegistriesConf,
+    version: Version,
+    reference: &Reference,
+) -> Result<Vec<PullSource>, NodeSettingsFault> {
     let name = reference.name();
     let loopback = version.trusts_loopback() && is_loopback(reference.domain());
     let place = |name: &str, insecure: bool, at: Line| {
-        let there = reference.with_name(name).ok_or(Unresolved::Name)?;
+        let there = reference.with_name(name).ok_or(NodeSettingsFault::InvalidName)?;
         // containers/image does not support IPv6 addresses.
         if there.domain().is_empty() || there.domain().starts_with('[') {
-            return Err(Unresolved::Name);
+            return Err(NodeSettingsFault::InvalidName);
         }
-        Ok(Place {
+        Ok(PullSource {
             at,
             insecure: insecure || loopback,
             blocked: conf.find(name).is_some_and(|registry| registry.blocked),
@@ -92,9 +96,9 @@ mod tests {
     const DIGEST: &str = "@sha256:1111111111111111111111111111111111111111111111111111111111111111";
 
     #[track_caller]
-    fn check(conf: &str, name: &str, expected: &[&str]) -> Vec<Place> {
+    fn check(conf: &str, name: &str, expected: &[&str]) -> Vec<PullSource> {
         let conf = RegistriesConf::parse(conf, &[]).unwrap();
-        let found = places(&conf, NEW, &Reference::parse(name).unwrap()).unwrap();
+        let found = pull_sources(&conf, NEW, &Reference::parse(name).unwrap()).unwrap();
         let names: Vec<String> = found.iter().map(|place| place.reference.name()).collect();
         assert_eq!(names, expected, "{name}");
         found
@@ -104,8 +108,8 @@ mod tests {
     fn fails(conf: &str, name: &str) {
         let conf = RegistriesConf::parse(conf, &[]).unwrap();
         assert_eq!(
-            places(&conf, NEW, &Reference::parse(name).unwrap()),
-            Err(Unresolved::Name),
+            pull_sources(&conf, NEW, &Reference::parse(name).unwrap()),
+            Err(NodeSettingsFault::InvalidName),
             "{name}"
         );
     }
@@ -120,7 +124,7 @@ mod tests {
             place.origin(Scheme::Https).unwrap().to_string(),
             "https://registry-1.docker.io"
         );
-        assert_eq!(place.trust(), TrustId::default());
+        assert_eq!(place.host_settings(), HostSettingsId::default());
         fails("", "[::1]:5000/app");
     }
 
@@ -132,7 +136,7 @@ mod tests {
         assert!(!found[0].insecure && !found[0].own);
         let found = check(conf, "a.example/teams/app", &["a.example/teams/app"]);
         assert!(found[0].insecure && found[0].own);
-        assert_eq!(found[0].trust(), TrustId::UNVERIFIED);
+        assert_eq!(found[0].host_settings(), HostSettingsId::UNVERIFIED);
         // A prefix may end before a port, but its location then leaves no room for the port.
         check(conf, "a.example:5000/app", &["a.example:5000/app"]);
         fails(
@@ -189,7 +193,7 @@ mod tests {
     #[test]
     fn old_versions_trust_loopback() {
         let insecure = |version, name: &str| {
-            let places = places(&RegistriesConf::default(), version, &Reference::parse(name).unwrap()).unwrap();
+            let places = pull_sources(&RegistriesConf::default(), version, &Reference::parse(name).unwrap()).unwrap();
             places[0].insecure
         };
         for name in ["127.0.0.1:5000/x", "127.8.8.8/x", "localhost/x", "localhost:5000/x"] {

@@ -11,12 +11,12 @@ use tokio::task::{JoinError, JoinHandle};
 const THREADS: usize = 4;
 
 /// `None` where the system gives no threads.
-static APART: OnceLock<Option<Runtime>> = OnceLock::new();
+static IO_THREADS: OnceLock<Option<Runtime>> = OnceLock::new();
 
 /// Gives connections their threads from now on. Without it they run where they are used: a command has no reviews to answer, and starts
 /// sooner with fewer threads.
-pub fn set_apart() {
-    APART.get_or_init(|| {
+pub fn start_io_threads() {
+    IO_THREADS.get_or_init(|| {
         Builder::new_multi_thread()
             .worker_threads(THREADS)
             .thread_name("registries")
@@ -27,17 +27,17 @@ pub fn set_apart() {
 }
 
 /// Work on these threads; it ends when this is dropped.
-pub(super) struct Apart<T>(JoinHandle<T>);
+pub(super) struct IoTask<T>(JoinHandle<T>);
 
 /// Begins `work` there.
-pub(super) fn apart<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Apart<T> {
-    Apart(match APART.get() {
+pub(super) fn spawn<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> IoTask<T> {
+    IoTask(match IO_THREADS.get() {
         Some(Some(runtime)) => runtime.spawn(work),
         Some(None) | None => tokio::spawn(work),
     })
 }
 
-impl<T> Future for Apart<T> {
+impl<T> Future for IoTask<T> {
     type Output = Result<T, JoinError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -45,7 +45,7 @@ impl<T> Future for Apart<T> {
     }
 }
 
-impl<T> Drop for Apart<T> {
+impl<T> Drop for IoTask<T> {
     fn drop(&mut self) {
         self.0.abort();
     }

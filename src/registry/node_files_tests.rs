@@ -6,9 +6,9 @@ use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
 
-fn trusts() -> Arc<Trusts> {
+fn settings_table() -> Arc<HostSettingsTable> {
     let factory = Factory::new(&Arc::new(Reach::Everything), &[], &[], None, Duration::from_secs(5)).unwrap();
-    Arc::new(Trusts::new(factory).unwrap())
+    Arc::new(HostSettingsTable::new(factory).unwrap())
 }
 
 fn write(path: &Path, text: &str) {
@@ -47,9 +47,9 @@ fn why(config: &NodeConfig) -> &str {
     }
 }
 
-async fn configs(pools: &Pools, pool: Pool, registry: &str) -> NodeConfigs {
+async fn configs(files: &NodeFiles, pool: Pool, registry: &str) -> NodeConfigs {
     let reference = Reference::parse(&format!("{registry}/app")).unwrap();
-    pools.configs(pool, &reference, "ns", &Vault::new(1 << 20)).await
+    files.configs(pool, &reference, "ns", &Vault::new(1 << 20)).await
 }
 
 const NONE: Pool = Pool(0);
@@ -75,13 +75,13 @@ async fn each_pool_has_its_own_files_and_those_of_all_nodes_for_the_rest() {
         "server = 'https://m.example'\n[host.'https://m.example']\n",
     );
     let pools = vec![pool(&folder, None, Some("gpu")), pool(&folder, Some("hosts"), None)];
-    let pools = Pools::new(usual(Some(at("all"))), pools, &trusts()).unwrap();
-    let search = async |number: u16| conf(&configs(&pools, Pool(number), "r.example").await.crio).search.clone();
+    let files = NodeFiles::new(usual(Some(at("all"))), pools, &settings_table()).unwrap();
+    let search = async |number: u16| conf(&configs(&files, Pool(number), "r.example").await.crio).search.clone();
     assert_eq!(search(0).await, ["a.example"]);
     assert_eq!(search(1).await, ["d.example"]);
     assert_eq!(search(2).await, ["a.example"], "what a pool does not have is as for all");
-    assert_eq!(configs(&pools, GPU, "r.example").await.containerd, NodeConfig::Default);
-    let hosts = configs(&pools, Pool(2), "r.example").await.containerd;
+    assert_eq!(configs(&files, GPU, "r.example").await.containerd, NodeConfig::Default);
+    let hosts = configs(&files, Pool(2), "r.example").await.containerd;
     assert!(matches!(hosts, NodeConfig::Containerd(_)), "{hosts:?}");
 }
 
@@ -91,18 +91,21 @@ async fn a_broken_file_of_all_nodes_is_an_error_and_one_of_a_pool_makes_its_node
     let at = |name: &str| folder.path().join(name);
     write(&at("broken/registries.conf"), "\n\n[[registry]\n");
     write(&at("hosts/r.example/hosts.toml"), "[host\n");
-    let error = Pools::new(usual(Some(at("broken"))), Vec::new(), &trusts()).err().unwrap().0;
+    let error = NodeFiles::new(usual(Some(at("broken"))), Vec::new(), &settings_table())
+        .err()
+        .unwrap()
+        .0;
     assert!(
         error.starts_with(&format!("{}:3:", at("broken/registries.conf").display())),
         "{error}"
     );
     let pools = vec![pool(&folder, Some("hosts"), None), pool(&folder, None, Some("broken"))];
-    let pools = Pools::new(usual(None), pools, &trusts()).unwrap();
-    assert_eq!(configs(&pools, NONE, "r.example").await, NodeConfigs::default());
-    let hosts = configs(&pools, GPU, "r.example").await.containerd;
+    let files = NodeFiles::new(usual(None), pools, &settings_table()).unwrap();
+    assert_eq!(configs(&files, NONE, "r.example").await, NodeConfigs::default());
+    let hosts = configs(&files, GPU, "r.example").await.containerd;
     assert!(why(&hosts).contains("hosts.toml:1:"), "{hosts:?}");
-    assert_eq!(configs(&pools, GPU, "other.example").await.containerd, NodeConfig::Default);
-    let crio = configs(&pools, Pool(2), "r.example").await.crio;
+    assert_eq!(configs(&files, GPU, "other.example").await.containerd, NodeConfig::Default);
+    let crio = configs(&files, Pool(2), "r.example").await.crio;
     assert!(why(&crio).contains("registries.conf:3:"), "{crio:?}");
     // Once it is mended, it counts.
     write(
@@ -110,7 +113,7 @@ async fn a_broken_file_of_all_nodes_is_an_error_and_one_of_a_pool_makes_its_node
         "unqualified-search-registries = ['a.example']\n",
     );
     tokio::time::advance(Duration::from_secs(2)).await;
-    assert_eq!(conf(&configs(&pools, Pool(2), "r.example").await.crio).search, ["a.example"]);
+    assert_eq!(conf(&configs(&files, Pool(2), "r.example").await.crio).search, ["a.example"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -118,8 +121,8 @@ async fn a_change_counts_after_a_second_and_the_last_good_one_serves() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("registries.conf");
     write(&file, "unqualified-search-registries = ['a.example']\n");
-    let pools = Pools::new(usual(Some(file.clone())), Vec::new(), &trusts()).unwrap();
-    let search = async || conf(&configs(&pools, NONE, "r.example").await.crio).search.clone();
+    let files = NodeFiles::new(usual(Some(file.clone())), Vec::new(), &settings_table()).unwrap();
+    let search = async || conf(&configs(&files, NONE, "r.example").await.crio).search.clone();
     assert_eq!(search().await, ["a.example"]);
     for (text, expected) in [
         ("unqualified-search-registries = ['b.example']\n", "b.example"),
@@ -156,11 +159,11 @@ async fn a_folder_laid_out_as_the_node_has_it() {
     write(&at("config.json"), r#"{"auths": {"r.example:5000": {"auth": "dTpw"}}}"#);
     write(&at("auth.json"), r#"{"auths": {}}"#);
     write(&at("certs.d/b.example:5000/client.cert"), "no key beside it");
-    let pools = Pools::new(usual(Some(folder.path().to_owned())), Vec::new(), &trusts()).unwrap();
+    let files = NodeFiles::new(usual(Some(folder.path().to_owned())), Vec::new(), &settings_table()).unwrap();
     let settings = async |namespace: &str| {
         let reference = Reference::parse("r.example:5000/app").unwrap();
         let vault = Vault::new(1 << 20);
-        match pools.configs(NONE, &reference, namespace, &vault).await.crio {
+        match files.configs(NONE, &reference, namespace, &vault).await.crio {
             NodeConfig::Crio(node) => node,
             other => panic!("{other:?}"),
         }
@@ -194,7 +197,7 @@ async fn a_folder_laid_out_as_the_node_has_it() {
         ("auth.json", "{", "auth.json:1:"),
     ] {
         write(&at(file), text);
-        let error = Pools::new(usual(Some(folder.path().to_owned())), Vec::new(), &trusts())
+        let error = NodeFiles::new(usual(Some(folder.path().to_owned())), Vec::new(), &settings_table())
             .err()
             .unwrap()
             .0;
@@ -218,10 +221,10 @@ async fn a_registries_yaml_of_k3s_with_its_credentials() {
         }),
         ..PoolFiles::default()
     };
-    let pools = Pools::new(k3s.clone(), vec![], &trusts()).unwrap();
+    let files = NodeFiles::new(k3s.clone(), vec![], &settings_table()).unwrap();
     let found = async |registry: &str| {
         let reference = Reference::parse(&format!("{registry}/app")).unwrap();
-        pools.configs(NONE, &reference, "ns", &vault).await.containerd
+        files.configs(NONE, &reference, "ns", &vault).await.containerd
     };
     let hosts = async |registry: &str| match found(registry).await {
         NodeConfig::Containerd(hosts) => hosts,
@@ -233,7 +236,7 @@ async fn a_registries_yaml_of_k3s_with_its_credentials() {
     assert!(!docker.by_client && docker.hosts[0].node.id.is_none());
     let from = async |registry: &str| {
         let reference = Reference::parse(&format!("{registry}/app")).unwrap();
-        let from = pools.configs(NONE, &reference, "ns", &vault).await.containerd_from.unwrap();
+        let from = files.configs(NONE, &reference, "ns", &vault).await.containerd_from.unwrap();
         from.replace(&format!("{}/", folder.path().display()), "")
     };
     assert_eq!(from("docker.io").await, "registries.yaml:2", "for people, by the line");
@@ -255,14 +258,14 @@ async fn a_registries_yaml_of_k3s_with_its_credentials() {
     write(&file, "mirrors: [\n");
     tokio::time::advance(Duration::from_secs(2)).await;
     assert_eq!(hosts("docker.io").await.hosts[0].node, who);
-    let error = Pools::new(k3s.clone(), vec![], &trusts()).err().unwrap().0;
+    let error = NodeFiles::new(k3s.clone(), vec![], &settings_table()).err().unwrap().0;
     assert!(
         error.starts_with(&format!("{}:2:", file.display())) || error.starts_with(&format!("{}:1:", file.display())),
         "{error}"
     );
     // Of a pool, it makes its nodes unknown.
-    let pools = Pools::new(usual(None), vec![k3s], &trusts()).unwrap();
-    assert!(why(&configs(&pools, GPU, "docker.io").await.containerd).contains("registries.yaml:"));
+    let files = NodeFiles::new(usual(None), vec![k3s], &settings_table()).unwrap();
+    assert!(why(&configs(&files, GPU, "docker.io").await.containerd).contains("registries.yaml:"));
 }
 
 #[test]
@@ -279,9 +282,9 @@ fn what_a_node_stumbles_on_in_files_that_it_can_use_is_told_with_its_place() {
         "{\"auths\": {\n  \"good.example\": {\"auth\": \"dTpw\"},\n  \"bad.example\": {\"auth\": \"hunter2!\"}\n}}\n",
     );
     write(&at("certs.d/b.example:5000/client.cert"), "no key beside it");
-    let settings = Settings {
+    let settings = RegistrySettings {
         registries_conf: Some(folder.path().to_owned()),
-        ..Settings::default()
+        ..RegistrySettings::default()
     };
     let found: Vec<String> = faults(&settings)
         .iter()

@@ -1,4 +1,4 @@
-//! The gate's answer about an object, as `serve` and `check` use it.
+//! The result of the review of an object, as `serve` and `check` use it.
 
 use super::{Judgement, Verdict};
 use crate::image::{Reference, escape, mask_userinfo};
@@ -17,16 +17,16 @@ pub struct Judged {
     /// What is said about it.
     pub judgement: Judgement,
     /// Whether there was anything to judge.
-    pub look: Look,
+    pub handling: Handling,
 }
 
 /// Whether an image was judged at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Look {
+pub enum Handling {
     /// It was.
-    Taken,
+    Judged,
     /// An UPDATE left it as it was, a controller of a judged kind made the object, a parameter stands for it, or the object is exempt.
-    PassedOver,
+    Skipped,
 }
 
 /// What to say about an image's name in addition to the findings.
@@ -90,9 +90,9 @@ impl Exemption {
     }
 }
 
-/// The answer for one object.
+/// The result of the review of one object.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub struct ReviewResult {
     /// Every image use, in the order of the object's fields.
     pub images: Vec<Judged>,
     /// Set when the object was exempt; then nothing was judged.
@@ -135,7 +135,7 @@ impl PolicyContext {
     pub const ENFORCED: &'static str = "Enforce";
 }
 
-impl Answer {
+impl ReviewResult {
     /// Of an object that is exempt as a whole.
     pub fn exempt(images: Vec<Judged>, why: Exemption) -> Self {
         Self {

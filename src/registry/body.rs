@@ -1,13 +1,13 @@
-//! Turns bodies into values: a fold counts and hashes bytes as they arrive, stops at its limit, and then parses what it has, once.
+//! Turns bodies into values: a reader counts and hashes bytes as they arrive, stops at its limit, and then parses what it has, once.
 
+use super::error_body;
 use super::tags;
 use super::vault::FreshToken;
-use super::words;
 use crate::budget::{Budget, Claim};
 use crate::go::json::{self, loose};
 use crate::image::{Digest, Hasher};
 use crate::limits::{self, ERROR_BODY, IMAGE_CONFIG, IMAGE_MANIFEST, SHORT_ANSWER, TAG_LIST, TOKEN_ANSWER};
-use crate::runtime::answer::{Body, Words};
+use crate::runtime::answer::{Body, ErrorText};
 use crate::runtime::content;
 use crate::runtime::request::{Grant, Want};
 use std::sync::Arc;
@@ -53,7 +53,7 @@ const NO_ROOM: TooMuch = TooMuch("too many long manifests are in use here at the
 pub(super) struct Full;
 
 /// Takes in a body.
-pub(super) struct Fold {
+pub(super) struct BodyReader {
     reader: Reader,
     limit: usize,
     bytes: Vec<u8>,
@@ -66,7 +66,7 @@ enum Reader {
     Config(Hasher, Digest),
     Token(Grant),
     Tags(Arc<str>),
-    Words,
+    ErrorBody,
 }
 
 /// The result of reading.
@@ -75,7 +75,7 @@ pub(super) struct Read {
     pub(super) token: Option<FreshToken>,
 }
 
-impl Fold {
+impl BodyReader {
     /// Reads an answer of `status` for what the request wants; `None` if nothing is read.
     pub(super) fn of(want: &Want, status: u16) -> Option<Self> {
         let good = match want {
@@ -84,12 +84,12 @@ impl Fold {
             _ => (200..300).contains(&status),
         };
         let (reader, limit) = match want {
-            _ if !good => (Reader::Words, ERROR_BODY),
+            _ if !good => (Reader::ErrorBody, ERROR_BODY),
             Want::Manifest { by } => (Reader::Manifest(Hasher::like(by.as_ref()), by.clone()), IMAGE_MANIFEST),
             Want::Config { by } => (Reader::Config(Hasher::like(Some(by)), by.clone()), IMAGE_CONFIG),
             Want::Token(token) => (Reader::Token(token.by), TOKEN_ANSWER),
             Want::Tags { near } => (Reader::Tags(Arc::clone(near)), TAG_LIST),
-            Want::Nothing | Want::Blob { .. } | Want::Words => return None,
+            Want::Nothing | Want::Blob { .. } | Want::ErrorText => return None,
         };
         Some(Self {
             reader,
@@ -106,7 +106,7 @@ impl Fold {
 
     /// Whether a body that breaks off, or that is packed, is as good as none.
     pub(super) fn is_optional(&self) -> bool {
-        matches!(self.reader, Reader::Words)
+        matches!(self.reader, Reader::ErrorBody)
     }
 
     /// Whether this is the content that was asked for by digest, all of it.
@@ -114,7 +114,7 @@ impl Fold {
         match &self.reader {
             Reader::Manifest(hasher, by) => by.as_ref().is_some_and(|by| hasher.clone().finish() == *by),
             Reader::Config(hasher, by) => hasher.clone().finish() == *by,
-            Reader::Token(_) | Reader::Tags(_) | Reader::Words => false,
+            Reader::Token(_) | Reader::Tags(_) | Reader::ErrorBody => false,
         }
     }
 
@@ -136,7 +136,7 @@ impl Fold {
         let taken = bytes.get(..room).unwrap_or(bytes);
         match &mut self.reader {
             Reader::Manifest(hasher, _) | Reader::Config(hasher, _) => hasher.update(taken),
-            Reader::Token(_) | Reader::Tags(_) | Reader::Words => {}
+            Reader::Token(_) | Reader::Tags(_) | Reader::ErrorBody => {}
         }
         self.bytes.extend_from_slice(taken);
         self.full = bytes.len() > room;
@@ -209,19 +209,19 @@ impl Fold {
                 }
             }
             Reader::Tags(near) => Body::Tags(Arc::new(tags::read(&near, &bytes, full))),
-            Reader::Words => Body::Words(words(&bytes, masks)),
+            Reader::ErrorBody => Body::ErrorText(error_text(&bytes, masks)),
         };
         Ok(Read { body, token })
     }
 }
 
 /// What the body of a refusal says.
-fn words(bytes: &[u8], masks: &[&str]) -> Words {
-    let read = words::read(bytes, masks);
-    Words {
+fn error_text(bytes: &[u8], masks: &[&str]) -> ErrorText {
+    let read = error_body::read(bytes, masks);
+    ErrorText {
         code: read.code.map(Arc::from),
         detail: read.detail.map(Arc::from),
-        about_address: words::speaks_of_address(bytes),
+        about_address: error_body::speaks_of_address(bytes),
         of_a_registry: read.of_a_registry,
         printed: read.printed.map(Arc::from),
     }
@@ -298,15 +298,15 @@ mod tests {
     use crate::runtime::outcome::ContentFault;
 
     fn read(want: &Want, status: u16, chunks: &[&[u8]]) -> Option<Body> {
-        let mut fold = Fold::of(want, status)?;
-        let _ = chunks.iter().try_for_each(|chunk| fold.push(chunk));
-        fold.read(&["hunter2"], &Parsing::new()).ok().map(|read| read.body)
+        let mut reader = BodyReader::of(want, status)?;
+        let _ = chunks.iter().try_for_each(|chunk| reader.push(chunk));
+        reader.read(&["hunter2"], &Parsing::new()).ok().map(|read| read.body)
     }
 
     fn too_much(want: &Want, body: &[u8], parsing: &Parsing) -> Option<TooMuch> {
-        let mut fold = Fold::of(want, 200).unwrap();
-        fold.push(body).unwrap();
-        fold.read(&[], parsing).err()
+        let mut reader = BodyReader::of(want, 200).unwrap();
+        reader.push(body).unwrap();
+        reader.read(&[], parsing).err()
     }
 
     #[test]
@@ -350,9 +350,9 @@ mod tests {
         );
         let mut held = Vec::new();
         while let Ok(read) = {
-            let mut fold = Fold::of(&Want::Manifest { by: None }, 200).unwrap();
-            fold.push(long.as_bytes()).unwrap();
-            fold.read(&[], &parsing)
+            let mut reader = BodyReader::of(&Want::Manifest { by: None }, 200).unwrap();
+            reader.push(long.as_bytes()).unwrap();
+            reader.read(&[], &parsing)
         } {
             held.push(read);
         }
@@ -429,21 +429,21 @@ mod tests {
         let long = vec![b' '; IMAGE_MANIFEST];
         let whole = read(&Want::Manifest { by: None }, 200, &[&long]);
         assert!(matches!(whole, Some(Body::Manifest { length, .. }) if length == IMAGE_MANIFEST as u64));
-        let mut fold = Fold::of(&Want::Manifest { by: None }, 200).unwrap();
-        assert_eq!(fold.push(&long), Ok(()));
-        assert_eq!(fold.push(b" "), Err(Full));
-        let full = fold.read(&[], &Parsing::new()).unwrap();
+        let mut reader = BodyReader::of(&Want::Manifest { by: None }, 200).unwrap();
+        assert_eq!(reader.push(&long), Ok(()));
+        assert_eq!(reader.push(b" "), Err(Full));
+        let full = reader.read(&[], &Parsing::new()).unwrap();
         assert_eq!(full.body, Body::TooLong(IMAGE_MANIFEST as u64));
-        let fold = |want: &Want, status| Fold::of(want, status).unwrap();
-        let share = |announced| fold(&Want::Manifest { by: None }, 200).share(announced);
+        let reader = |want: &Want, status| BodyReader::of(want, status).unwrap();
+        let share = |announced| reader(&Want::Manifest { by: None }, 200).share(announced);
         assert_eq!(share(None), u32::try_from(IMAGE_MANIFEST).ok());
         assert_eq!(share(Some(SHORT_ANSWER as u64)), None);
         assert_eq!(share(Some(SHORT_ANSWER as u64 + 1)), u32::try_from(SHORT_ANSWER + 1).ok());
         assert_eq!(
-            fold(&Want::Nothing, 404).share(Some(u64::MAX)),
+            reader(&Want::Nothing, 404).share(Some(u64::MAX)),
             u32::try_from(ERROR_BODY).ok()
         );
-        assert!(Fold::of(&Want::Blob { size: None }, 206).is_none());
+        assert!(BodyReader::of(&Want::Blob { size: None }, 206).is_none());
     }
 
     #[test]
@@ -451,16 +451,16 @@ mod tests {
         let body = br#"{"errors":[{"code":"DENIED","message":"hunter2 has no IP"}]}"#;
         for want in [
             Want::Nothing,
-            Want::Words,
+            Want::ErrorText,
             Want::Blob { size: None },
             Want::Manifest { by: None },
         ] {
-            let Some(Body::Words(words)) = read(&want, 403, &[body]) else {
-                panic!("words")
+            let Some(Body::ErrorText(text)) = read(&want, 403, &[body]) else {
+                panic!("no error text")
             };
-            assert_eq!(words.code.as_deref(), Some("DENIED"));
-            assert_eq!(words.detail.as_deref(), Some("*** has no IP"));
-            assert!(words.about_address);
+            assert_eq!(text.code.as_deref(), Some("DENIED"));
+            assert_eq!(text.detail.as_deref(), Some("*** has no IP"));
+            assert!(text.about_address);
         }
     }
 

@@ -9,7 +9,7 @@ const LONGEST: usize = 200;
 
 /// What an error body says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Words {
+pub(super) struct ErrorBody {
     /// `MANIFEST_UNKNOWN`.
     pub(super) code: Option<String>,
     /// One line for people.
@@ -46,7 +46,7 @@ struct Loose {
 }
 
 /// Reads an error body: the distribution envelope, an `OAuth2` error, or plain text. A web page says only that it is one.
-pub(super) fn read(body: &[u8], secrets: &[&str]) -> Words {
+pub(super) fn read(body: &[u8], secrets: &[&str]) -> ErrorBody {
     let text = String::from_utf8_lossy(body);
     if let Ok(envelope) = serde_json::from_str::<Envelope>(&text)
         && let Some(first) = envelope.errors.first()
@@ -59,7 +59,7 @@ pub(super) fn read(body: &[u8], secrets: &[&str]) -> Words {
         } else {
             format!("{message}: {extra}")
         };
-        return Words {
+        return ErrorBody {
             code: text_of("code").and_then(code),
             detail: line(&joined, secrets),
             of_a_registry: identify::is_in_form(first),
@@ -69,28 +69,28 @@ pub(super) fn read(body: &[u8], secrets: &[&str]) -> Words {
     if let Ok(loose) = serde_json::from_str::<Loose>(&text) {
         let error = loose.error.as_ref().and_then(serde_json::Value::as_str);
         let message = loose.message.as_ref().and_then(serde_json::Value::as_str);
-        return Words {
+        return ErrorBody {
             code: error.and_then(code),
             detail: message.or(error).and_then(|text| line(text, secrets)),
-            ..Words::default()
+            ..ErrorBody::default()
         };
     }
     let start = text.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
     if start.starts_with('<') && is_page(start) {
-        return Words {
+        return ErrorBody {
             detail: Some(WEB_PAGE.to_owned()),
-            ..Words::default()
+            ..ErrorBody::default()
         };
     }
     if start.starts_with(['<', '{', '[']) {
-        return Words {
+        return ErrorBody {
             of_a_registry: identify::is_of_a_store(start),
-            ..Words::default()
+            ..ErrorBody::default()
         };
     }
-    Words {
+    ErrorBody {
         detail: line(start, secrets),
-        ..Words::default()
+        ..ErrorBody::default()
     }
 }
 
