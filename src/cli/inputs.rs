@@ -1,11 +1,14 @@
-//! The inputs of `check` and `pin` (manifests, settings, policies, credentials, a cluster), and the gate built from them.
+//! The inputs of `check` and `pin`: manifests, settings, policies, credentials.
+
+mod cluster;
+
+pub(super) use cluster::{load_cluster_policies, taken};
 
 use super::early::Early;
-use super::openshift::Known;
-use super::{engine, eprint, policies};
+use super::{engine, policies};
 use crate::cluster::{Cluster, Completeness, Directory};
 use crate::config::project::Project;
-use crate::config::{self, Frontend, Live, PolicyStore, Settings};
+use crate::config::{self, Frontend, Live, PolicyStore};
 use crate::engine::{Engine, Gate, Transcripts};
 use crate::image::{Platform, escape};
 use crate::limits;
@@ -18,11 +21,11 @@ use crate::runtime::{Depth, Runtime};
 use crate::telemetry::Metrics;
 use crate::workload::{Kinds, Template, Workload};
 use anyhow::bail;
+use cluster::ClusterOptions;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::time::Instant;
 
 /// How many objects are checked at the same time.
@@ -144,12 +147,6 @@ pub(super) struct Inputs {
     directory: Directory,
     /// How to find the cluster, if one was asked for.
     cluster_options: Option<ClusterOptions>,
-}
-
-/// How to find a cluster.
-struct ClusterOptions {
-    kubeconfig: Option<PathBuf>,
-    context: Option<String>,
 }
 
 impl Options {
@@ -396,51 +393,6 @@ impl Inputs {
         self.directory.set_namespace(name, labels);
     }
 
-    /// The gate for the inputs and the cluster behind them, and remarks. If the cluster does not answer, half of the `time` that
-    /// ends at `end` is left for the registries.
-    pub(super) async fn gate(self, end: Instant, time: Duration) -> anyhow::Result<(Gate, Vec<String>)> {
-        let Self {
-            mut said,
-            settings,
-            store,
-            engine,
-            directory,
-            cluster_options,
-            manifests: _,
-        } = self;
-        let Some(cluster_options) = cluster_options else {
-            let cluster = Cluster::from(directory);
-            said.extend(pools(&cluster, &settings));
-            said.extend(openshift(&cluster, &settings, &engine).await);
-            return Ok((Gate::new(engine, store, cluster), said));
-        };
-        let cluster = engine::connect(cluster_options.kubeconfig, cluster_options.context, &settings).await?;
-        let known = end - time / 2;
-        let kinds = Arc::clone(&engine.load().settings.kinds);
-        let (_, remarks) = tokio::join!(
-            cluster.wait_synced(known),
-            load_cluster_policies(&cluster, &kinds, &store, known)
-        );
-        eprint(&taken(&cluster, &store).await);
-        // A remark, not an error: the user did not ask for this and cannot fix it.
-        said.extend(remarks);
-        let cluster = Cluster::layered(directory, cluster);
-        said.extend(pools(&cluster, &settings));
-        said.extend(openshift(&cluster, &settings, &engine).await);
-        Ok((Gate::new(engine, store, cluster), said))
-    }
-
-    /// What a gate is made of, with the cluster behind the inputs if there is one, and without that cluster's policies.
-    pub(super) async fn parts(self) -> anyhow::Result<(Live<Engine>, PolicyStore, Cluster)> {
-        let engine = self.engine;
-        let Some(ClusterOptions { kubeconfig, context }) = self.cluster_options else {
-            return Ok((engine, self.store, Cluster::from(self.directory)));
-        };
-        let cluster = engine::connect(kubeconfig, context, &self.settings).await?;
-        cluster.wait_synced(Instant::now() + Duration::from_secs(15)).await;
-        Ok((engine, self.store, Cluster::layered(self.directory, cluster)))
-    }
-
     /// Records what registries are asked and answer, once there is a gate.
     pub(super) fn transcribe(&mut self) -> Transcripts {
         let transcripts = Transcripts::default();
@@ -451,58 +403,6 @@ impl Inputs {
     /// The names of the pools of nodes, in the order of the settings.
     pub(super) fn pools(&self) -> Vec<String> {
         self.settings.node_pools.iter().map(|pool| pool.name.clone()).collect()
-    }
-
-    /// The cluster alone, without the inputs, and a remark; does not wait for its watches.
-    pub(super) async fn cluster(self) -> anyhow::Result<(Live<Engine>, PolicyStore, Cluster, Option<String>)> {
-        let Some(ClusterOptions { kubeconfig, context }) = self.cluster_options else {
-            bail!("--cluster is missing");
-        };
-        let cluster = engine::connect(kubeconfig, context, &self.settings).await?;
-        let engine = self.engine;
-        let remark = openshift(&cluster, &self.settings, &engine).await;
-        Ok((engine, self.store, cluster, remark))
-    }
-}
-
-/// Which cluster it is, how many nodes it has, and which policies count: the first line of what `check --cluster` says, before it asks any
-/// registry.
-pub(super) async fn taken(cluster: &Cluster, store: &PolicyStore) -> String {
-    let unread = cluster.ready().into_iter().find(|readiness| readiness.what == "nodes");
-    let unread = unread.and_then(|readiness| {
-        readiness
-            .note
-            .or((!readiness.synced).then(|| "they were not listed in time".to_owned()))
-    });
-    let nodes = match unread {
-        Some(why) => format!("its nodes are not known: {why}"),
-        None => match cluster.facts("", &[], Instant::now()).await.nodes.len() {
-            1 => "1 node".to_owned(),
-            many => format!("{many} nodes"),
-        },
-    };
-    let policies = store.load();
-    let named: Vec<String> = policies
-        .iter()
-        .map(|policy| format!("{} ({})", policy.name, policy.mode().name()))
-        .collect();
-    let policies = match named.len() {
-        0 => "no policies".to_owned(),
-        _ => format!("policies: {}", named.join(", ")),
-    };
-    format!("cluster {}: {nodes}; {policies}", escape(cluster.title().unwrap_or_default()))
-}
-
-/// Loads the cluster's policies into the store. Returns remarks.
-pub(super) async fn load_cluster_policies(cluster: &Cluster, kinds: &Kinds, store: &PolicyStore, deadline: Instant) -> Vec<String> {
-    let listed = tokio::time::timeout_at(deadline, cluster.policies(kinds)).await;
-    let listed = listed.unwrap_or_else(|_| Err("the cluster's ImagePolicies could not be read in time".to_owned()));
-    match listed {
-        Ok(listed) => {
-            store.set_cluster(listed.policies);
-            listed.problems
-        }
-        Err(why) => vec![format!("{why}; this report does not include them")],
     }
 }
 
@@ -523,25 +423,6 @@ fn proxy(url: &str, exceptions: &str) -> (Option<Proxy>, Option<String>) {
     }
 }
 
-/// Passes on to the look-ups what OpenShift's objects say; returns a remark if that is unknown or does not count.
-async fn openshift(cluster: &Cluster, settings: &Settings, engine: &Live<Engine>) -> Option<String> {
-    match super::openshift::pass_on(cluster, settings, &engine.load().registry).await {
-        Known::Absent | Known::Read => None,
-        Known::Overruled => {
-            Some("registries.registriesConf is given: OpenShift's own objects about registries are ignored".to_owned())
-        }
-        Known::Unknown(why) => Some(why),
-    }
-}
-
-/// What is odd about the settings' node pools, a sentence each.
-fn pools(cluster: &Cluster, settings: &Settings) -> impl Iterator<Item = String> {
-    super::node_pools::oddities(cluster, settings)
-        .all
-        .into_iter()
-        .map(|oddity| oddity.text)
-}
-
 fn runtimes(given: &[String]) -> anyhow::Result<Option<Vec<Runtime>>> {
     if given.is_empty() {
         return Ok(None);
@@ -557,11 +438,11 @@ fn platforms(given: &[String]) -> anyhow::Result<Option<Vec<Platform>>> {
         return Ok(None);
     }
     // As docker and containerd take it: an architecture alone is one of Linux.
-    const NEEDS_K3S_REGISTRIES: &[&str] = &[
+    const ARCHITECTURES: &[&str] = &[
         "386", "aarch64", "amd64", "arm", "arm64", "loong64", "ppc64le", "riscv64", "s390x", "x86_64",
     ];
     let whole = |text: &String| {
-        if NEEDS_K3S_REGISTRIES.contains(&text.as_str()) {
+        if ARCHITECTURES.contains(&text.as_str()) {
             format!("linux/{text}")
         } else {
             text.clone()
