@@ -506,6 +506,36 @@ fn it_waits_for_a_push_and_ends_as_soon_as_it_is_there() {
 }
 
 #[test]
+fn it_does_not_wait_for_what_is_accepted() {
+    let (_runtime, server) = registry();
+    let folder = tempfile::tempdir().unwrap();
+    let gone = format!("{}/team/gone:1", server.host());
+    let write = |comment: &str| std::fs::write(folder.path().join("a.yaml"), pod("a", &format!("{gone}{comment}"))).unwrap();
+    let wait = |more: &[&str]| run_in(folder.path(), &[&["-f", ".", "--wait", "1ms"], more].concat());
+    write("");
+    let (code, ..) = run_in(folder.path(), &["-f", ".", "--write-baseline", "known.json"]);
+    assert_eq!(code, Some(0));
+    let missing = format!("{}/team/**", server.host());
+    for accepted in [["--baseline", "known.json"], ["--expect-missing", &missing]] {
+        let (code, out, told) = wait(&accepted);
+        assert_eq!((code, out.as_str(), told.as_str()), (Some(0), "1 image: 1 accepted\n", ""));
+    }
+    write(" # pullgate: ignore RepositoryNotFound, TagNotFound because it is built by hand");
+    let (code, out, told) = wait(&[]);
+    assert_eq!((code, out.as_str(), told.as_str()), (Some(0), "1 image: 1 accepted\n", ""));
+    let (code, _, told) = wait(&["--no-exceptions"]);
+    assert_eq!(code, Some(1));
+    assert!(told.contains(&format!("gave up waiting for {gone}")), "{told}");
+    // Nor does an accepted failure that no push fixes end the wait for another image.
+    write("");
+    std::fs::write(folder.path().join("b.yaml"), pod("b", "a/B")).unwrap();
+    let (code, ..) = run_in(folder.path(), &["-f", "b.yaml", "--write-baseline", "known.json"]);
+    assert_eq!(code, Some(0));
+    let (_, _, told) = wait(&["--baseline", "known.json"]);
+    assert!(told.contains(&format!("gave up waiting for {gone}")), "{told}");
+}
+
+#[test]
 fn a_baseline_accepts_what_was_known_and_nothing_else() {
     let (_runtime, server) = registry();
     let folder = tempfile::tempdir().unwrap();

@@ -22,8 +22,9 @@ use crate::providers::changed_since;
 use crate::report::text::{Colour, Detail};
 use crate::report::{Problem, Report, plain};
 use crate::runtime::Depth;
+use crate::verdict::review_result::Judged;
 use crate::workload::Workload;
-use accept::Baseline;
+use accept::{Accepting, Baseline};
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 use forms::{FailOn, Form, Format, Forms};
@@ -331,18 +332,33 @@ async fn check(mut args: Args, verbose: u8) -> anyhow::Result<Done> {
         let mut subjects = subjects.into_iter();
         let (mut bounds, mut judged) = (bounds, 0);
         let today = Timestamp::now().to_zoned(TimeZone::UTC).date().to_string();
+        let accepting = Accepting {
+            today: (!no_exceptions).then_some(today.as_str()),
+            missing: &expect_missing,
+            baseline: baseline.as_ref(),
+        };
         while judged < all {
             let some: Vec<ManifestObject> = subjects.by_ref().take(batch).collect();
             let lone = if subjects.len() == 0 { lone.as_slice() } else { &[] };
             let workloads: Vec<&Workload> = some.iter().map(|subject| &subject.workload).chain(lone).collect();
             let mut answers = wait::judge(&gate, &workloads, &mut bounds, (judged, all)).await;
             if let Some(time) = wait {
-                wait::wait(&gate, &workloads, &mut answers, begun + time, bounds.silence, eprint).await;
+                let accepted = |at: usize, judged: &Judged| accepting.causes(some.get(at), judged);
+                wait::wait(
+                    &gate,
+                    &workloads,
+                    &mut answers,
+                    begun + time,
+                    bounds.silence,
+                    accepted,
+                    eprint,
+                )
+                .await;
             }
             judged += workloads.len();
             let mut answers = answers.into_iter();
             for (subject, answer) in some.iter().zip(answers.by_ref()) {
-                let expired = add(&mut report, Some(subject), answer, (!no_exceptions).then_some(today.as_str()));
+                let expired = add(&mut report, Some(subject), answer, accepting.today);
                 said.extend(
                     expired
                         .into_iter()
@@ -442,5 +458,10 @@ fn read_project(file: &Path) -> anyhow::Result<Project> {
         return Ok(Project::default());
     }
     let bytes = files::read(file, limits::SETTINGS_FILE).with_context(|| format!("{} cannot be read", file.display()))?;
-    Project::read(&String::from_utf8_lossy(&bytes)).map_err(|why| anyhow::anyhow!("{}: {why}", file.display()))
+    let project = Project::read(&String::from_utf8_lossy(&bytes));
+    let project = project.map_err(|why| anyhow::anyhow!("{}: {why}", file.display()))?;
+    if let Some(path) = project.leads_out(Path::new(".")) {
+        bail!("{}: {path:?} is a link that leads out of the repository", file.display());
+    }
+    Ok(project)
 }

@@ -34,23 +34,35 @@ impl Project {
         let options = serde_saphyr::options! { with_snippet: false };
         let project: Option<Self> = serde_saphyr::from_str_with_options(text, options).map_err(|error| error.to_string())?;
         let project = project.unwrap_or_default();
-        let outputs = project
-            .output
-            .iter()
-            .filter_map(|output| output.split_once('=').map(|(_, file)| file));
-        let paths = project
-            .files
-            .iter()
-            .chain(&project.baseline)
-            .map(String::as_str)
-            .chain(outputs);
-        for path in paths {
+        for path in project.paths() {
             let inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);
             if path.is_empty() || !Path::new(path).components().all(inside) {
                 return Err(format!("{path:?} is not a path inside the repository"));
             }
         }
         Ok(project)
+    }
+
+    /// A path that links lead out of this folder, in which the repository is.
+    pub fn leads_out(&self, folder: &Path) -> Option<&str> {
+        let folder = folder.canonicalize().ok();
+        self.paths().find(|path| {
+            let path = Path::new(path);
+            // A link that leads nowhere would be written through.
+            let there = path.ancestors().find(|part| part.symlink_metadata().is_ok());
+            there.is_some_and(|there| {
+                let real = there.canonicalize().ok();
+                !real
+                    .zip(folder.as_ref())
+                    .is_some_and(|(real, folder)| real.starts_with(folder))
+            })
+        })
+    }
+
+    fn paths(&self) -> impl Iterator<Item = &str> {
+        let outputs = self.output.iter().filter_map(|output| output.split_once('='));
+        let named = self.files.iter().chain(&self.baseline).map(String::as_str);
+        named.chain(outputs.map(|(_, file)| file))
     }
 }
 

@@ -1,10 +1,11 @@
 //! Findings that the user accepts: a baseline, comments beside images, images that are built later.
 
 use crate::image::Pattern;
-use crate::manifests::Ignore;
+use crate::manifests::{Ignore, ManifestObject};
 use crate::report::{Entry, plain};
 use crate::verdict::cause::Property;
 use crate::verdict::message::{object_of, user_of};
+use crate::verdict::review_result::Judged;
 use crate::verdict::{Cause, Decision, Finding, Outlook, Verdict};
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
@@ -112,8 +113,41 @@ impl Baseline {
     }
 }
 
+/// What a run accepts.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Accepting<'a> {
+    /// The day for comments beside images, as `2026-11-30`; `None`: comments do not count.
+    pub(super) today: Option<&'a str>,
+    /// Images that do not exist yet.
+    pub(super) missing: &'a [Pattern],
+    pub(super) baseline: Option<&'a Baseline>,
+}
+
+impl Accepting<'_> {
+    /// The causes that it accepts for an image.
+    pub(super) fn causes(&self, subject: Option<&ManifestObject>, judged: &Judged) -> Vec<Cause> {
+        let mut entry = super::gather::entry(subject, judged.clone());
+        if let Some(today) = self.today {
+            by_comments(&mut entry, subject, today);
+        }
+        missing(&mut entry, self.missing);
+        if let Some(baseline) = self.baseline {
+            baseline.accept(std::slice::from_mut(&mut entry));
+        }
+        entry.accepted.into_iter().map(|(cause, _)| cause).collect()
+    }
+}
+
+/// Accepts what the comments beside an image do, on the day `today`. Returns remarks on those that have expired.
+pub(super) fn by_comments(entry: &mut Entry, subject: Option<&ManifestObject>, today: &str) -> Vec<String> {
+    let ignores = subject.into_iter().flat_map(|subject| &subject.ignores);
+    let path = entry.judged.image.path.as_str().to_owned();
+    let here = ignores.filter(|(of, _)| **of == *path);
+    here.filter_map(|(_, ignore)| by_comment(entry, ignore, today)).collect()
+}
+
 /// Accepts what the comment beside an image does; `today` as `2026-11-30`. Returns a remark on one that has expired.
-pub(super) fn by_comment(entry: &mut Entry, ignore: &Ignore, today: &str) -> Option<String> {
+fn by_comment(entry: &mut Entry, ignore: &Ignore, today: &str) -> Option<String> {
     if let Some(until) = ignore.until.as_ref().filter(|until| until.as_str() < today) {
         return Some(format!(
             "the comment at line {} has expired on {until}: {}",

@@ -64,33 +64,34 @@ pub(super) fn add(report: &mut Report, subject: Option<&ManifestObject>, result:
     let mut remarks = Vec::new();
     let ReviewResult { images, exempt, .. } = result;
     for judged in images {
-        let path = judged.image.path.as_str().to_owned();
         let why = why_skipped(&judged, exempt.as_ref(), subject);
-        let place = subject.map(|subject| (subject, subject.place_of(&path)));
-        let mut entry = Entry {
-            source: place.map(|(subject, (file, ..))| SourceDocument {
-                file: file.to_owned(),
-                document: subject.source.document,
-            }),
-            line: place.map(|(_, (_, line, _))| line),
-            origin: place.and_then(|(_, (.., origin))| origin.map(str::to_owned)),
-            object: subject.map(|subject| subject.workload.object.clone()),
-            judged,
-            accepted: Vec::new(),
-        };
+        let mut entry = entry(subject, judged);
         if let Some(why) = why {
             report.skipped.push(Skipped { entry, why });
             continue;
         }
-        let ignores = subject.into_iter().flat_map(|subject| &subject.ignores);
         if let Some(today) = today {
-            for (_, ignore) in ignores.filter(|(of, _)| **of == *path) {
-                remarks.extend(accept::by_comment(&mut entry, ignore, today));
-            }
+            remarks.extend(accept::by_comments(&mut entry, subject, today));
         }
         report.entries.push(entry);
     }
     remarks
+}
+
+/// An image in the form of the report, with nothing accepted.
+pub(super) fn entry(subject: Option<&ManifestObject>, judged: Judged) -> Entry {
+    let place = subject.map(|subject| (subject, subject.place_of(judged.image.path.as_str())));
+    Entry {
+        source: place.map(|(subject, (file, ..))| SourceDocument {
+            file: file.to_owned(),
+            document: subject.source.document,
+        }),
+        line: place.map(|(_, (_, line, _))| line),
+        origin: place.and_then(|(_, (.., origin))| origin.map(str::to_owned)),
+        object: subject.map(|subject| subject.workload.object.clone()),
+        judged,
+        accepted: Vec::new(),
+    }
 }
 
 /// Why an image was not judged; `None` if it was.

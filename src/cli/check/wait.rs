@@ -5,8 +5,8 @@ use crate::cli::inputs::AT_ONCE;
 use crate::engine::Gate;
 use crate::policy::Requester;
 use crate::verdict::cause::Property;
-use crate::verdict::review_result::ReviewResult;
-use crate::verdict::{Outlook, Verdict};
+use crate::verdict::review_result::{Judged, ReviewResult};
+use crate::verdict::{Cause, Outlook, Verdict};
 use crate::workload::Workload;
 use futures_util::{StreamExt as _, stream};
 use std::time::Duration;
@@ -82,10 +82,15 @@ enum Waits {
     NotFixable(String),
 }
 
-fn waits(result: &ReviewResult) -> Waits {
+fn waits(result: &ReviewResult, accepted: impl Fn(&Judged) -> Vec<Cause>) -> Waits {
     let mut waits = Waits::No;
     for judged in &result.images {
-        for (finding, decision) in judged.judgement.ruled() {
+        let accepted = accepted(judged);
+        let open = judged
+            .judgement
+            .ruled()
+            .filter(|(finding, _)| !accepted.contains(&finding.cause));
+        for (finding, decision) in open {
             let image = judged.image.pulled_as();
             let in_vain = decision.verdict == Verdict::Deny
                 || finding.cause.has(Property::CallerRefused) && finding.outlook != Outlook::Pulls;
@@ -101,13 +106,15 @@ fn waits(result: &ReviewResult) -> Waits {
     waits
 }
 
-/// Asks again for what is absent, until all is there, something cannot come, or the time is up. Says through `tell` what it waits for.
+/// Asks again for what is absent, until all is there, something cannot come, or the time is up. Waits for nothing that is `accepted` for an
+/// image of the object at that index. Says through `tell` what it waits for.
 pub(super) async fn wait(
     gate: &Gate,
     subjects: &[&Workload],
     results: &mut [ReviewResult],
     until: Instant,
     silence: Duration,
+    accepted: impl Fn(usize, &Judged) -> Vec<Cause>,
     tell: impl Fn(&str),
 ) {
     let mut pause = FIRST_PAUSE;
@@ -116,7 +123,7 @@ pub(super) async fn wait(
         let mut absent: Vec<usize> = Vec::new();
         let mut first = String::new();
         for (at, result) in results.iter().enumerate() {
-            match waits(result) {
+            match waits(result, |judged| accepted(at, judged)) {
                 Waits::No => {}
                 Waits::For(image) => {
                     if absent.is_empty() {
