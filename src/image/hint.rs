@@ -49,7 +49,10 @@ pub(super) fn hint(input: &str, kind: ReferenceErrorKind) -> Option<Hint> {
     }
     let without_credentials = userinfo::remove(input);
     let name = without_credentials.as_deref().unwrap_or(input);
-    if let Some(placeholder) = placeholder::between_ats(input).or_else(|| placeholder::find(name)) {
+    if let Some(placeholder) = placeholder::between_ats(input)
+        .or_else(|| placeholder::find(name))
+        .or_else(|| placeholder::in_capitals(name))
+    {
         return Some(Hint::advice(placeholder.advice()));
     }
     let mut repairs = repair::Repairs::new(name);

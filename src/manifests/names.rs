@@ -248,7 +248,7 @@ impl Names {
             Syntax::Angle if site.hints.annotations.iter().any(|(key, _)| key == "avp.kubernetes.io/path") => {
                 filled_in(found.text, tools::VAULT_PLUGIN.to_owned())
             }
-            Syntax::Percent | Syntax::Angle | Syntax::At => None,
+            Syntax::Percent | Syntax::Angle | Syntax::At | Syntax::Brace | Syntax::Words => None,
         }
     }
 }

@@ -197,11 +197,17 @@ warn  reg.test/maybe:v1
     let everything = shown(&report, text::Detail::Everything);
     assert_eq!(everything.matches("ok    reg.test/fine:v1").count(), 5, "{everything}");
     assert_eq!(everything.matches(", container gone").count(), 5, "{everything}");
-    let well = Report {
+    let mut well = Report {
         entries: vec![entries().remove(0)],
         ..Report::default()
     };
+    well.entries[0].judged.judgement.credential = Some("secret \"regcred\"".into());
     assert_eq!(shown(&well, text::Detail::Usual), "1 image: 1 pulls\n");
+    let everything = shown(&well, text::Detail::Everything);
+    assert!(
+        everything.lines().next().unwrap().ends_with(" with secret \"regcred\""),
+        "{everything}"
+    );
 }
 
 #[test]

@@ -145,6 +145,9 @@ fn line(out: &mut String, entry: &Entry, colour: Colour) {
     if let Some(digest) = &judgement.digest {
         let _ = write!(out, " {}", digest.as_str());
     }
+    if let Some(credential) = &judgement.credential {
+        let _ = write!(out, " with {credential}");
+    }
     for (cause, by) in &entry.accepted {
         let _ = write!(out, "\n{INDENT}{}: accepted by {by}", cause.name());
     }

@@ -195,6 +195,7 @@ fn found<'a>(
     findings.extend(secret_findings(case, Outlook::Pulls));
     let mut judgement = Judgement::from_findings(findings);
     judgement.digest = Some(facts.digest.clone());
+    judgement.credential = successful.last().and_then(|last| last.with).map(Box::from);
     judgement.platforms = platforms::served(facts);
     judgement.sizes = sizes;
     judgement.stale = facts.stale;

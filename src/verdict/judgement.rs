@@ -19,6 +19,8 @@ pub struct Judgement {
     pub decisions: Vec<Decision>,
     /// What the target resolved to.
     pub digest: Option<Digest>,
+    /// Whose credential it is pulled with, as a phrase (`secret "regcred"`); `None` where it is pulled without.
+    pub credential: Option<Box<str>>,
     /// The platforms that the image serves.
     pub platforms: Vec<String>,
     /// What nodes would fetch, by platform; empty where it is not known.
@@ -52,6 +54,7 @@ impl Judgement {
             findings,
             decisions: Vec::new(),
             digest: None,
+            credential: None,
             platforms: Vec::new(),
             sizes: Vec::new(),
             stale: false,

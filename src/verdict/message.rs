@@ -39,7 +39,10 @@ pub fn user_of(image: &ImageUse) -> String {
 
 /// The image as written, and as it will be where the settings rewrite it: `nginx:1.25 (rewritten to reg.corp/nginx:1.25)`.
 pub fn image_of(judged: &Judged) -> String {
-    let image = shown(&judged.image.image);
+    let image = match shown(&judged.image.image) {
+        blank if blank.trim().is_empty() => format!("{blank:?}"),
+        image => image,
+    };
     match &judged.remark {
         Some(remark @ (Remark::Rewritten(_) | Remark::Named { .. })) => format!("{image} ({})", remark.clause()),
         Some(Remark::FilledIn { .. }) | None => image,

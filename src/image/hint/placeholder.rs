@@ -20,6 +20,10 @@ pub enum Syntax {
     Angle,
     /// `@VAR@`, as in autoconf, `CMake` and many `sed` scripts.
     At,
+    /// `{VAR}`, as in many scripts.
+    Brace,
+    /// `[YOUR NAME]` or `IMAGE_URL`: for a person.
+    Words,
 }
 
 /// A placeholder in a name.
@@ -47,7 +51,9 @@ impl Placeholder<'_> {
                     "replace {text} with its value before applying the object (with envsubst, for example); nothing expands it later"
                 )
             }
-            Syntax::Percent | Syntax::Angle | Syntax::At => format!("replace the placeholder {text} with a value"),
+            Syntax::Percent | Syntax::Angle | Syntax::At | Syntax::Brace | Syntax::Words => {
+                format!("replace the placeholder {text} with a value")
+            }
         }
     }
 }
@@ -58,10 +64,21 @@ pub fn find(name: &str) -> Option<Placeholder<'_>> {
         let rest = name.get(at..)?;
         let (syntax, text) = match c {
             '$' if rest.starts_with("${{") => (Syntax::Template, closed(rest, "${{", "}}")?),
-            '{' => (
-                Syntax::Template,
-                closed(rest, "{{", "}}").or_else(|| closed(rest, "{%", "%}"))?,
-            ),
+            '{' => {
+                if let Some(text) = closed(rest, "{{", "}}").or_else(|| closed(rest, "{%", "%}")) {
+                    (Syntax::Template, text)
+                } else {
+                    let is_name = |text: &&str| is_word(text.trim_matches(['{', '}']));
+                    (Syntax::Brace, closed(rest, "{", "}").filter(is_name)?)
+                }
+            }
+            '[' => {
+                let is_word = |c: char| c.is_ascii_alphabetic() || matches!(c, '[' | ']' | ' ' | '_' | '-');
+                (
+                    Syntax::Words,
+                    closed(rest, "[", "]").filter(|text| text.chars().all(is_word))?,
+                )
+            }
             '$' => {
                 if let Some(text) = closed(rest, "$(", ")") {
                     (Syntax::Kubernetes, text)
@@ -79,6 +96,18 @@ pub fn find(name: &str) -> Option<Placeholder<'_>> {
             _ => return None,
         };
         Some(Placeholder { text, syntax })
+    })
+}
+
+/// Words in capitals that a person should have replaced: `YOUR_REGISTRY`, `IMAGE_URL`, `YOUR ID`.
+pub(super) fn in_capitals(name: &str) -> Option<Placeholder<'_>> {
+    let part = name.split(['/', ':', '@']).find(|part| {
+        let capitals = part.bytes().all(|b| b.is_ascii_uppercase() || matches!(b, b'_' | b' '));
+        capitals && part.starts_with(|c: char| c.is_ascii_uppercase()) && (part.contains(['_', ' ']) || part.starts_with("YOUR"))
+    })?;
+    Some(Placeholder {
+        text: part,
+        syntax: Syntax::Words,
     })
 }
 

@@ -79,6 +79,12 @@ fn placeholders() {
     check("@REGISTRY@/app:1", "placeholder `@REGISTRY@`", None);
     check("gcr.io/app:@TAG@", "placeholder `@TAG@`", None);
     check("@IMAGE@:1", "placeholder `@IMAGE@`", None);
+    check("{IMAGE}", "placeholder `{IMAGE}`", None);
+    check("docker.io/[YOUR ALIAS]/app:dev", "placeholder `[YOUR ALIAS]`", None);
+    check("docker.io/YOUR ID/app:dev", "placeholder `YOUR ID`", None);
+    check("YOUR_REGISTRY/app:dev", "placeholder `YOUR_REGISTRY`", None);
+    check("IMAGE_URL", "placeholder `IMAGE_URL`", None);
+    check("ghcr.io/SHOP/app", "lower case", Some("ghcr.io/shop/app"));
 }
 
 #[test]
