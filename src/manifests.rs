@@ -244,8 +244,10 @@ impl Manifests {
                 let (file, line, _) = subject.place_of(&path);
                 let object = &subject.workload.object;
                 let what = format!("{class}, of {} {}", object.kind, object.name);
+                let note = Note::about(NoteKind::NoRuntimeClass, file).because(&what);
+                // The line in a rendered text is nobody's.
                 self.notes
-                    .push(Note::about(NoteKind::NoRuntimeClass, file).at(line).because(&what));
+                    .push(if subject.written_at.is_empty() { note.at(line) } else { note });
             }
         }
     }

@@ -22,6 +22,19 @@ fn has_configured(text: &str) -> bool {
         .any(|line| line.split('@').skip(1).any(is_name) && line.matches('@').count() > 1)
 }
 
+/// Whether a text that does not parse has marks that a script fills in: `{NAME}` with text behind it, which is no YAML, or a line `%s`.
+pub(super) fn is_format(text: &str) -> bool {
+    let is_name = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    let in_braces = |line: &str| {
+        line.split('{').skip(1).any(|part| {
+            part.split_once('}')
+                .is_some_and(|(name, rest)| is_name(name) && !rest.starts_with([',', ']', '}', ' ']) && !rest.trim().is_empty())
+        })
+    };
+    text.lines()
+        .any(|line| matches!(line.trim().trim_end_matches(','), "%s" | "%v") || in_braces(line))
+}
+
 /// Whether a text that does not parse was meant for a cluster: it has both fields that every object has, in their usual place.
 pub(super) fn looks_like_kubernetes(text: &str) -> bool {
     let has = |key: &str| {
@@ -136,6 +149,8 @@ mod tests {
         assert!(looks_like_kubernetes("apiVersion: v1\nkind: Pod\n  x: [\n"));
         assert!(is_template("name: @STS_NAME@\n") && is_template("%{ if x ~}\n"));
         assert!(!is_template("image: a@sha256:00\nmail: a@EXAMPLE\n"));
+        assert!(is_format("clusterIP: {PREFIX}.16\n") && is_format("{\"items\": [\n  %s,\n  %s\n]}\n"));
+        assert!(!is_format("a: {b}\nc: [{d}, {e}]\nf: {g} # h\nprintf: '%s'\n"));
         assert!(looks_like_kubernetes("{\"apiVersion\": \"v1\", \"kind\": "));
         assert!(!looks_like_kubernetes("a:\n  apiVersion: v1\n  kind: Pod\n x: [\n"));
         assert!(!looks_like_kubernetes("kind: x\n- a\n"));

@@ -49,13 +49,14 @@ pub(super) fn files(places: &[String], reading: &ReadOptions<'_>, into: &mut Man
     let mut seen: HashSet<PathBuf> = HashSet::new();
     let ours: HashSet<PathBuf> = reading.sift.ours.iter().filter_map(|path| path.canonicalize().ok()).collect();
     for place in places {
+        let path = Path::new(place);
         let named = Candidate {
             at: found.len(),
             path: (place != "-").then(|| PathBuf::from(place)),
             named: true,
-            chart: None,
+            // pre-commit names whatever changes.
+            chart: template_of(path).filter(|chart| chart.join("Chart.yaml").is_file()),
         };
-        let path = Path::new(place);
         if place == "-" || !path.is_dir() {
             let again = path.canonicalize().is_ok_and(|path| !seen.insert(path));
             if place == "-" || !again {
@@ -182,7 +183,11 @@ fn globs(folder: &Path, reading: &ReadOptions<'_>) -> Result<Override, String> {
 
 /// The chart in whose `templates` a file is.
 fn chart_of(path: &Path, charts: &BTreeSet<PathBuf>) -> Option<PathBuf> {
+    template_of(path).filter(|chart| charts.contains(chart))
+}
+
+/// The folder whose `templates` a file is in.
+fn template_of(path: &Path) -> Option<PathBuf> {
     let below = path.ancestors().skip(1).find(|folder| folder.ends_with("templates"))?;
-    let chart = below.parent()?;
-    charts.contains(chart).then(|| chart.to_owned())
+    below.parent().map(Path::to_owned)
 }

@@ -108,7 +108,13 @@ pub(super) fn file(file: &Candidate, reading: &ReadOptions<'_>, wanted: &Wanted<
                     return read;
                 }
                 Err((passed, why)) => {
-                    read.notes.push(Note::about(passed, &name).because(&why));
+                    let note = Note::about(passed, &name);
+                    // That it is not text is the name of this kind.
+                    read.notes.push(if passed == NoteKind::NotText {
+                        note
+                    } else {
+                        note.because(&why)
+                    });
                     return read;
                 }
             }
@@ -315,15 +321,17 @@ impl Taker<'_, '_> {
 
     fn broken(&mut self, error: &YamlError) {
         let text = self.text.get(error.text.clone()).unwrap_or(self.text);
-        if self.file.named || classify::looks_like_kubernetes(text) && !classify::is_template(text) {
+        let is_template = classify::is_template(text) || classify::is_format(text);
+        if self.file.named || classify::looks_like_kubernetes(text) && !is_template {
             self.read
                 .errors
                 .push(Problem::in_file(self.name, Some(error.line), error.to_string()));
             return;
         }
         let passed = match classify::other(self.path, self.text) {
+            NoteKind::Json if classify::is_format(text) => NoteKind::Template,
             passed @ (NoteKind::JsonWithComments | NoteKind::Json | NoteKind::Encrypted) => passed,
-            _ if classify::is_template(text) => NoteKind::Template,
+            _ if is_template => NoteKind::Template,
             passed => passed,
         };
         let note = Note::about(passed, self.name);
@@ -445,6 +453,7 @@ impl Taker<'_, '_> {
                     .at(document.line_of(&prefix))
                     .because(&format!("{kind} {name}")),
             );
+            self.release_values(document, source, &prefix, &object);
             if kind == "Application" {
                 // It may replace images of a kustomization.
                 self.keep(source, object.clone());
@@ -462,6 +471,25 @@ impl Taker<'_, '_> {
             || kind == VALUES && (is_kept(&object, self.reading) || holds_variables(&object))
         {
             self.keep(source, object);
+        }
+    }
+
+    /// Takes the images in the values of a release, which a chart from elsewhere may use. (`pin` finds them by their fields.)
+    fn release_values(&mut self, document: &Document, source: &SourceDocument, prefix: &str, release: &Value) {
+        if self.reading.keep == Keep::Texts {
+            return;
+        }
+        for (path, values) in values::of_release(release) {
+            for (below, tag) in values::fractions(values) {
+                let of = format!("{}.{below}", path.as_str());
+                let note = Note::about(NoteKind::FractionTag, self.name).at(document.line_of(&format!("{prefix}{of}")));
+                self.note(note.because(&format!("{of} is {tag}")));
+            }
+        }
+        if let Some(workload) = values::release_workload(release) {
+            let about = About::default();
+            self.read
+                .subject(document, source, prefix.to_owned(), workload, about, &self.commented);
         }
     }
 

@@ -13,7 +13,7 @@ pub(super) use written_at::WrittenAt;
 
 use super::notes::{Note, NoteKind};
 use super::read::{FileRead, Wanted};
-use super::{ManifestObject, Manifests, ReadOptions};
+use super::{ManifestObject, Manifests, ReadOptions, Release};
 use crate::providers::Renderer;
 use crate::report::Problem;
 use futures_util::{StreamExt as _, stream};
@@ -201,6 +201,15 @@ impl Manifests {
         let mut failed: BTreeMap<PathBuf, Note> = BTreeMap::new();
         let (mut without_helm, mut without_kustomize) = (0, 0);
         let mut seen = HashSet::new();
+        let rendered: HashSet<(String, String)> = jobs
+            .iter()
+            .zip(&done)
+            .filter(|(_, result)| result.is_ok())
+            .filter_map(|(job, _)| match job {
+                Job::Release { of, .. } => self.releases.get(*of).map(release_key),
+                Job::Chart { .. } | Job::Overlay { .. } => None,
+            })
+            .collect();
         for (job, result) in jobs.into_iter().zip(done) {
             match result {
                 Ok(Done { mut read, sources }) => {
@@ -271,6 +280,11 @@ impl Manifests {
                 .push(install(without_kustomize, "overlay", "neither kustomize nor kubectl is", url));
         }
         self.forget(&charts, &overlays);
+        // The values of a release that was rendered have been judged by what became of them.
+        self.subjects.retain(|subject| {
+            let object = &subject.workload.object;
+            !rendered.contains(&(object.kind.clone(), object.name.clone()))
+        });
     }
 
     /// Drops what these charts and overlays were rendered from.
@@ -288,6 +302,13 @@ impl Manifests {
             !file.canonicalize().is_ok_and(|real| names.only_from(&real, overlays))
         });
     }
+}
+
+/// Kind and name of a release. Its namespace may come from an overlay.
+fn release_key(release: &Release) -> (String, String) {
+    let text = |pointer: &str| release.object.pointer(pointer).and_then(serde_json::Value::as_str);
+    let of = |pointer: &str| text(pointer).unwrap_or_default().to_owned();
+    (of("/kind"), of("/metadata/name"))
 }
 
 /// Whether a chart lies in the `charts` of another one.

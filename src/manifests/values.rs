@@ -19,6 +19,42 @@ pub(super) fn workload(values: &Value, chart: &str, namespace: &str) -> Option<W
     used(uses, chart, namespace)
 }
 
+/// The values that a release gives to its chart as fields, with their paths: `spec.values` of a Flux `HelmRelease`, `valuesObject` of an
+/// Argo CD `Application`.
+pub(super) fn of_release(release: &Value) -> Vec<(FieldPath, &Value)> {
+    let Some(spec) = release.get("spec") else {
+        return Vec::new();
+    };
+    let path = FieldPath::root().field("spec");
+    let own = spec.get("values").map(|values| (path.field("values"), values));
+    let single = spec.get("source").map(|source| (path.field("source"), source));
+    let many = spec
+        .get("sources")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .enumerate();
+    let many = many.map(|(at, source)| (path.field("sources").index(at), source));
+    let of_sources = single.into_iter().chain(many).filter_map(|(path, source)| {
+        let values = source.pointer("/helm/valuesObject")?;
+        Some((path.field("helm").field("valuesObject"), values))
+    });
+    own.into_iter().chain(of_sources).collect()
+}
+
+/// The images in the values of a release, as if a pod used them; `None` where there are none.
+pub(super) fn release_workload(release: &Value) -> Option<Workload> {
+    let text = |pointer: &str| release.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let mut uses = Vec::new();
+    for (path, values) in of_release(release) {
+        search(values, &path, 0, &mut uses);
+    }
+    let mut workload = used(uses, text("/metadata/name"), text("/metadata/namespace"))?;
+    text("/apiVersion").clone_into(&mut workload.object.api_version);
+    text("/kind").clone_into(&mut workload.object.kind);
+    Some(workload)
+}
+
 fn used(uses: Vec<ImageUse>, chart: &str, namespace: &str) -> Option<Workload> {
     (!uses.is_empty()).then(|| Workload {
         object: ObjectId {

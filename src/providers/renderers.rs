@@ -101,23 +101,31 @@ impl Renderer {
     }
 }
 
-/// The last line of its standard error, without what every message begins with.
+/// Why it failed, as it says itself.
 fn why(ended: &Ended) -> String {
-    let complaint = String::from_utf8_lossy(&ended.complained);
+    match cause(&String::from_utf8_lossy(&ended.complained)) {
+        "" => ended.status.clone(),
+        cause => shortened(cause),
+    }
+}
+
+/// The last line that says something, without what every message begins with.
+fn cause(complaint: &str) -> &str {
     let mut lines = complaint.lines().map(str::trim).filter(|line| {
-        let advice = line.is_empty() || line.starts_with("Use --debug") || line.starts_with("WARNING");
-        !advice && !line.starts_with("# Warning")
+        let advice = ["Use --debug", "WARNING", "# Warning"];
+        line.contains(char::is_alphanumeric) && !advice.iter().any(|advice| line.starts_with(advice))
     });
     let last = lines.next_back().unwrap_or_default();
-    let last = last
-        .strip_prefix("Error:")
-        .or_else(|| last.strip_prefix("error:"))
-        .unwrap_or(last)
-        .trim();
-    if last.is_empty() {
-        return ended.status.clone();
-    }
-    shortened(last)
+    // As kubectl logs it: E1201 10:16:54.244093 19097 run.go:72] "command failed" err="…"
+    let logged = last.split_once("\"command failed\" err=").map_or(last, |(_, error)| error);
+    let logged = logged
+        .strip_prefix('"')
+        .and_then(|quoted| quoted.strip_suffix('"'))
+        .unwrap_or(logged);
+    let error = ["Error:", "error:", "`:"]
+        .iter()
+        .find_map(|prefix| logged.strip_prefix(prefix));
+    error.unwrap_or(logged).trim()
 }
 
 /// A long message without its middle: it begins with what was being done and ends with the cause.
@@ -144,4 +152,34 @@ fn in_path(name: &str) -> Option<PathBuf> {
             file.metadata()
                 .is_ok_and(|about| about.is_file() && about.permissions().mode() & 0o111 != 0)
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tool_says_why_it_failed() {
+        for (complaint, is) in [
+            (
+                "Error: no template \"x\"\n\nUse --debug flag to render out invalid YAML\n",
+                "no template \"x\"",
+            ),
+            (
+                "# Warning: 'bases' is deprecated.\nerror: accumulating resources: no such file\n",
+                "accumulating resources: no such file",
+            ),
+            (
+                "E1201 10:16:54.244093   19097 run.go:72] \"command failed\" err=\"accumulating resources: no such file\"\n",
+                "accumulating resources: no such file",
+            ),
+            (
+                "E1201 10:16:54.2  1 run.go:72] \"command failed\" err=<\n\ttrouble configuring: `\n\tpaths:\n\t- a.yaml\n\t`: lstat a.yaml: no such file\n >\n",
+                "lstat a.yaml: no such file",
+            ),
+            ("\n", ""),
+        ] {
+            assert_eq!(cause(complaint), is);
+        }
+    }
 }

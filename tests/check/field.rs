@@ -161,7 +161,7 @@ fn check_and_pin_name_the_same_tool() {
         (
             "app",
             with("app", &[("Tiltfile", "REG = 'app'\ndocker_build(REG, '.')\n")]),
-            "Tilt builds it (Tiltfile)",
+            "Tilt, which builds it (Tiltfile)",
         ),
         ("(@= data.values.image @)", with("(@= data.values.image @)", &[]), "ytt"),
         (

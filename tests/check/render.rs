@@ -209,6 +209,10 @@ fn what_cannot_be_rendered_is_counted_and_named_and_its_values_are_judged() {
         "overlays/kustomization.yaml",
         "resources: [github.com/org/repo//base?ref=v1]\n",
     );
+    repo.write(
+        "panels/kustomization.yaml",
+        "configMapGenerator:\n- {name: x, files: ['x.json=https://panels.example/x.json?v=1']}\n",
+    );
     repo.write("lib/Chart.yaml", "apiVersion: v2\nname: lib\nversion: 1.0.0\ntype: library\n");
     let tools = programs(&[("helm", HELM), ("kustomize", KUSTOMIZE)]);
     for path in paths(&tools) {
@@ -219,7 +223,8 @@ fn what_cannot_be_rendered_is_counted_and_named_and_its_values_are_judged() {
         assert!(told.contains(far), "{told}");
         let failed = "1 chart or overlay that could not be rendered (charts/app: helm: execution error at (app/templates/x.yaml:1:";
         assert!(told.contains(failed) && told.contains("tag is required"), "{told}");
-        let base = "1 overlay that takes in something from elsewhere, not rendered (overlays: github.com/org/repo//base?ref=v1 is elsewhere)";
+        let base = "2 overlays that take in something from elsewhere, not rendered (overlays: github.com/org/repo//base?ref=v1 is elsewhere; \
+                    panels: https://panels.example/x.json?v=1 is elsewhere)";
         assert!(told.contains(base), "{told}");
     }
 }
@@ -300,6 +305,7 @@ spec:
   values:
     image:
       repository: 169.254.0.1/team/other
+    unused: {repository: 169.254.0.1/team/unused, tag: v1}
 ---
 apiVersion: argoproj.io/v1alpha1
 kind: Application
@@ -317,7 +323,10 @@ apiVersion: argoproj.io/v1alpha1
 kind: Application
 metadata: {name: far, namespace: argocd}
 spec:
-  source: {repoURL: 'https://charts.example', chart: redis, targetRevision: 1.0.0}
+  source:
+    repoURL: https://charts.example
+    chart: redis
+    helm: {valuesObject: {image: {repository: 169.254.0.1/team/far, tag: v1}}}
 ";
 
 /// What the releases make of the chart, by what they give as values; the stand-in cannot compute that.
@@ -361,11 +370,15 @@ fn releases_of_charts_in_the_tree_are_rendered_with_their_values() {
         // The name is that of the chart's own values, which other releases share; the release chose the tag, and there it is mended.
         let argo = place(
             "./apps/web.yaml",
-            22,
+            23,
             Some("spec.source.helm.valuesObject.image.tag"),
             "169.254.0.1/team/app:v7",
         );
         assert!(found.contains(&argo), "{found:?}");
+        // What was not rendered is judged by its values, what was rendered is not.
+        let images: Vec<&str> = found.iter().map(|(.., image)| image.as_str()).collect();
+        assert!(images.contains(&"169.254.0.1/team/far:v1"), "{images:?}");
+        assert!(!images.contains(&"169.254.0.1/team/unused:v1"), "{images:?}");
         let namespaces: Vec<&str> = report_namespaces(&output);
         assert_eq!(namespaces.len(), found.len());
         assert!(
@@ -382,6 +395,7 @@ fn report_namespaces(output: &Output) -> Vec<&'static str> {
         "shop" => "shop",
         "apps" => "apps",
         "default" => "default",
+        "argocd" => "argocd",
         other => panic!("{other}"),
     };
     report["images"]

@@ -317,6 +317,109 @@ fn strip_digests(text: &str) -> String {
 }
 
 #[test]
+fn images_in_the_values_of_releases_are_judged() {
+    let (_runtime, server) = registry();
+    let folder = tempfile::tempdir().unwrap();
+    let release = "apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nmetadata: {name: web, namespace: shop}\nspec:\n  chartRef: {kind: OCIRepository, name: app}\n  values:\n    controllers:\n      web:\n        image:\n          repository: REG/team/app\n          tag: v1\n      late: {image: {repository: REG/team/gone, tag: v1}}\n      off: {enabled: false, image: {repository: REG/team/off, tag: v1}}\n---\napiVersion: argoproj.io/v1alpha1\nkind: Application\nmetadata: {name: api}\nspec:\n  sources:\n  - {chart: x, repoURL: 'https://charts.example', helm: {valuesObject: {image: 'REG/team/gone:2', tags: {repository: x, tag: 1.10}}}}\n";
+    let text = release.replace("REG", &server.host());
+    fs::write(folder.path().join("web.yaml"), text).unwrap();
+    let output = pullgate()
+        .args(["check", "-R", "."])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let (out, told) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert_eq!(output.status.code(), Some(0), "{out}{told}");
+    assert!(out.ends_with("3 images: 1 pulls, 2 with a warning\n"), "{out}");
+    assert!(out.contains("at web.yaml:12: HelmRelease shop/web"), "{out}");
+    assert!(out.contains("at web.yaml:20: Application default/api"), "{out}");
+    assert!(
+        told.contains("(web.yaml:20: spec.sources[0].helm.valuesObject.tags.tag is 1.1)"),
+        "{told}"
+    );
+}
+
+#[test]
+fn what_scripts_fill_in_and_templates_that_are_named_are_remarks() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir_all(at("app/templates")).unwrap();
+    let service = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec:\n  clusterIP: ";
+    for (name, text) in [
+        ("app/Chart.yaml", "name: app\n".to_owned()),
+        (
+            "app/templates/a.yaml",
+            format!("{service}{{{{ .Values.ip }}}}\n  {{{{- end }}}}\n"),
+        ),
+        ("service.yaml", format!("{service}{{PREFIX}}.16\n")),
+        (
+            "list.json",
+            "{\"apiVersion\": \"v1\", \"kind\": \"List\", \"items\": [\n  %s,\n  %s\n]}\n".to_owned(),
+        ),
+    ] {
+        fs::write(at(name), text).unwrap();
+    }
+    let check = |arguments: &[&str]| {
+        let output = pullgate()
+            .arg("check")
+            .args(arguments)
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, told) = check(&["-R", "."]);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("2 templates that are not rendered"), "{told}");
+    // As pre-commit names what changes.
+    let (code, told) = check(&["app/templates/a.yaml"]);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("1 Helm template in 1 chart: render them"), "{told}");
+    assert_eq!(check(&["service.yaml"]).0, Some(2));
+}
+
+/// Whoever writes a repository may not choose where on this machine its reports go.
+#[test]
+fn a_repository_does_not_lead_out_of_itself() {
+    use std::os::unix::fs::symlink;
+    let outside = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("a.yaml"), "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\n").unwrap();
+    fs::create_dir(at("k8s")).unwrap();
+    symlink(outside.path().join("report"), at("dangling")).unwrap();
+    symlink(outside.path(), at("elsewhere")).unwrap();
+    symlink("k8s", at("here")).unwrap();
+    for (line, code) in [
+        ("files: [elsewhere]", 2),
+        ("files: [a.yaml]\noutput: [sarif=dangling]", 2),
+        ("files: [a.yaml]\noutput: [sarif=elsewhere/new/report]", 2),
+        ("files: [a.yaml]\nbaseline: dangling", 2),
+        ("files: [a.yaml]\noutput: [sarif=here/report]", 0),
+    ] {
+        fs::write(at(".pullgate.yaml"), format!("{line}\n")).unwrap();
+        let output = pullgate().arg("check").current_dir(folder.path()).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{line}: {told}");
+        assert_eq!(
+            told.contains("is a link that leads out of the repository"),
+            code == 2,
+            "{line}: {told}"
+        );
+    }
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+    assert!(at("k8s/report").is_file());
+    // What cannot be read is said once.
+    fs::write(at(".pullgate.yaml"), "files: [a.yaml]\nbaseline: b.json\n").unwrap();
+    let output = pullgate().arg("check").current_dir(folder.path()).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(told.matches("No such file").count(), 1, "{told}");
+}
+
+#[test]
 fn what_never_ends_or_leads_nowhere_is_a_remark() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("a.yaml"), pod("a", "169.254.0.1/a:1")).unwrap();

@@ -417,6 +417,13 @@ async fn what_cannot_be_pinned_is_told_with_its_cause_and_its_fix() {
     has("container c4: ");
     has(" is pinned, but:\n    ArchitectureMismatch: ");
     has("5 images: 2 pinned now, 0 pinned before, 0 skipped, 3 could not be pinned\n");
+    let ran = pin(folder, &["-f", "-"], &pod(&[images[1], images[1]]));
+    assert_eq!(ran.err.matches("TagNotFound: ").count(), 1, "{}", ran.err);
+    assert!(
+        ran.err.contains("container c1: ") && ran.err.contains(" could not be pinned, as said above\n"),
+        "{}",
+        ran.err
+    );
 
     let broken = fs::read_to_string(folder.join("broken.yaml")).unwrap();
     let ran = pin(folder, &["-f", "broken.yaml", "--write"], "");

@@ -12,6 +12,7 @@ use crate::verdict::message::{explain_in_full, shown};
 use crate::verdict::{Cause, Finding, Judgement};
 use crate::yaml::{self, Addition, Change, Document, Edit, Edited, Mismatch, value_at};
 use serde_json::Value;
+use std::collections::HashSet;
 
 /// What to print.
 #[derive(Debug, Default)]
@@ -24,6 +25,8 @@ pub(super) struct Report {
     /// What could not be read or written, one sentence each.
     pub(super) errors: Vec<String>,
     images: Vec<Image>,
+    /// Images whose failure has been explained, with the explanation.
+    explained: HashSet<(String, String)>,
 }
 
 /// An image that gets a digest.
@@ -104,16 +107,13 @@ impl Report {
                     self.take(&text.file, found, Became::Skipped, None, Some(why));
                 }
                 Outcome::Failed => {
-                    let mut note = format!("{head} could not be pinned");
-                    findings(&mut note, found, |finding| finding.cause != Cause::DigestRequired);
-                    self.take(
-                        &text.file,
-                        found,
-                        Became::Failed,
-                        None,
-                        note.split_once('\n').map(|(_, why)| why.trim()),
-                    );
-                    self.notes.push(note);
+                    let mut why = String::new();
+                    findings(&mut why, found, |finding| finding.cause != Cause::DigestRequired);
+                    let known = Some(why.trim()).filter(|why| !why.is_empty());
+                    self.take(&text.file, found, Became::Failed, None, known);
+                    let is_new = why.is_empty() || self.explained.insert((found.image.clone(), why.clone()));
+                    let explanation = if is_new { why.as_str() } else { ", as said above" };
+                    self.notes.push(format!("{head} could not be pinned{explanation}"));
                 }
             }
         }

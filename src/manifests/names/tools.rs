@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-const TILT: &str = "Tilt builds it (Tiltfile)";
+const TILT: &str = "Tilt, which builds it (Tiltfile)";
 
 pub(super) const VAULT_PLUGIN: &str = "argocd-vault-plugin";
 

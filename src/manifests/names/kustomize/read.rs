@@ -304,11 +304,25 @@ fn wants(value: &Value) -> Option<String> {
         "crds",
         "configurations",
     ];
-    fields.iter().find_map(|field| {
+    let of_fields = fields.iter().find_map(|field| {
         let mut entries = list(value, field).iter().filter_map(Value::as_str);
-        let remote = entries.find(|entry| is_remote(entry) && !entry.contains('\n'))?;
-        Some(format!("{} is elsewhere", escape(remote)))
-    })
+        entries.find(|entry| is_remote(entry) && !entry.contains('\n'))
+    });
+    let remote = of_fields.or_else(|| fetched(value))?;
+    Some(format!("{} is elsewhere", escape(remote)))
+}
+
+/// A file that a generator of `ConfigMaps` or Secrets fetches: `https://…` or `key=https://…`.
+fn fetched(value: &Value) -> Option<&str> {
+    let generators = ["configMapGenerator", "secretGenerator"]
+        .iter()
+        .flat_map(|field| list(value, field));
+    let entries = generators.flat_map(|one| list(one, "files").iter().chain(list(one, "envs")));
+    let mut files = entries.filter_map(Value::as_str).map(|entry| match entry.split_once('=') {
+        Some((key, file)) if !key.contains("://") => file,
+        _ => entry,
+    });
+    files.find(|file| file.starts_with("https://") || file.starts_with("http://"))
 }
 
 /// Relative to the current folder, where that is possible.
