@@ -49,7 +49,7 @@ pub struct Policy {
     pub(super) enforce_from: Option<Timestamp>,
     pub(super) exemptions: Vec<Exemption>,
     /// What its author says to users.
-    pub(super) policy_message: Option<Arc<PolicyMessage>>,
+    pub(super) message: Option<Arc<PolicyMessage>>,
 }
 
 /// Days until something changes.
@@ -386,7 +386,7 @@ impl Reading {
             actions: Actions::compile(actions),
             enforce_from,
             exemptions,
-            policy_message: self.policy_message(message.as_deref(), link.as_deref()),
+            message: self.policy_message(message.as_deref(), link.as_deref()),
         };
         if self.problems.is_empty() {
             Ok(policy)

@@ -305,7 +305,7 @@ impl Matched {
             ballot,
             certainty: self.certainty,
             from: self.from.map(|from| (from, dates::shown(from, now))),
-            policy_message: self.policy.policy_message.clone(),
+            policy_message: self.policy.message.clone(),
         }
     }
 
