@@ -121,243 +121,347 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, path: Option<Pul
         let text = "rpc error: code = Internal desc = grpc: error while marshaling: string field contains invalid UTF-8";
         return Some(err_image_pull(text.to_owned()));
     }
-    if path.is_none() {
-        // Of a registry that refuses connections the kubelet makes a sentence of its own.
-        let said = failure
-            .runtime_text
-            .as_deref()
-            .filter(|said| !said.starts_with("RegistryUnavailable: "))?;
-        // This applies to images that a policy rejects, too.
-        let (reason, said) = match said.strip_prefix("SignatureValidationFailed") {
-            Some(rest) => {
-                let image = containerd_reference(reference);
-                let text = format!("image pull failed for {image} because the signature validation failed{rest}");
-                ("SignatureValidationFailed", text)
-            }
-            None => ("ErrImagePull", said.to_owned()),
-        };
-        return Some(Kubelet {
-            reason: reason.to_owned(),
-            message: escape_words(&said),
-        });
-    }
+    let Some(path) = path else {
+        return of_crio(failure, reference);
+    };
     if let Some(reported) = &failure.reported_instead {
-        return predict(reported, reference, path);
+        return predict(reported, reference, Some(path));
     }
-    let path = path?;
-    let name = containerd_reference(reference);
-    let pull = prefix(reference);
-    let resolve = match path {
-        PullPath::Local => format!("{pull}failed to resolve reference \"{name}\": "),
-        PullPath::Transfer => format!("{pull}failed to resolve image: "),
+    Phrases::of(failure, reference, path).kubelet()
+}
+
+/// The same for CRI-O, whose whole text is known or nothing of it.
+fn of_crio(failure: &Failure, reference: &Reference) -> Option<Kubelet> {
+    // Of a registry that refuses connections the kubelet makes a sentence of its own.
+    let said = failure
+        .runtime_text
+        .as_deref()
+        .filter(|said| !said.starts_with("RegistryUnavailable: "))?;
+    // This applies to images that a policy rejects, too.
+    let (reason, said) = match said.strip_prefix("SignatureValidationFailed") {
+        Some(rest) => {
+            let image = containerd_reference(reference);
+            let text = format!("image pull failed for {image} because the signature validation failed{rest}");
+            ("SignatureValidationFailed", text)
+        }
+        None => ("ErrImagePull", said.to_owned()),
     };
-    let (method, url, purpose) = failure.request.as_ref().map_or_else(
-        || {
-            let target = match reference.target() {
-                Target::Tag(tag) => tag,
-                Target::Digest(digest) => digest.to_string(),
-            };
-            let url = format!("https://{}/v2/{}/manifests/{target}", failure.host, reference.repository());
-            ("HEAD", url, Purpose::Content)
-        },
-        |request| (request.method, escape_long(&request.url), request.purpose),
-    );
-    // What HEAD found, or a redirect leads to, is fetched by its digest, and fails in other words.
-    let fetching =
-        purpose == Purpose::Content && method == "GET" && (!url.contains("/manifests/") || url.contains("/manifests/sha"));
-    let stage = if fetching {
-        format!("{pull}failed to copy: httpReadSeeker: failed open: ")
-    } else {
-        resolve.clone()
-    };
-    // The words before those about the request: a token server's failures have their own.
-    let at_token = |whose: &str| format!("{resolve}failed to authorize: failed to fetch {whose} token: ");
-    let (stage, whose) = match purpose {
-        Purpose::Content => (stage, "anonymous"),
-        Purpose::AnonymousToken => (at_token("anonymous"), "anonymous"),
-        Purpose::OauthToken => (at_token("oauth"), "oauth"),
-    };
-    let status_of = |before: &str, status: u16| {
-        format!(
-            "{before}unexpected status from {method} request to {url}: {status} {}",
-            reason_phrase(status)
-        )
-    };
-    // What the registry says in the body (`unexpectedResponseErr`; `dockerFetcher.open` of 1.x), but no token server (`auth.FetchToken`). Of
-    // several errors containerd makes a list.
-    let printed: Vec<String> = failure
-        .registry_errors_as_printed
-        .iter()
-        .filter(|_| purpose == Purpose::Content)
-        .flat_map(|printed| printed.lines())
-        .map(escape_words)
-        .collect();
-    let printed = printed.join("\n");
-    let written = as_written(&url, failure, reference);
-    let answered = |status: u16| {
-        let (before, between) = if fetching && path == PullPath::Local {
-            let text = format!("{stage}unexpected status code {written}: {status} {}", reason_phrase(status));
-            (text, " - Server message: ")
-        } else {
-            (status_of(&stage, status), "\n")
+    Some(Kubelet {
+        reason: reason.to_owned(),
+        message: escape_words(&said),
+    })
+}
+
+const DENIED: &str = "pull access denied, repository does not exist or may require authorization: ";
+
+/// The parts from which containerd's text about one failure is made.
+struct Phrases<'a> {
+    failure: &'a Failure,
+    reference: &'a Reference,
+    path: PullPath,
+    /// The reference as containerd prints it.
+    name: String,
+    /// How nearly all begin.
+    pull: String,
+    /// How those begin that are about resolving the reference.
+    resolve: String,
+    /// How those begin that are about the request. A token server's failures have their own.
+    stage: String,
+    /// What HEAD found, or a redirect leads to, is fetched by its digest, and fails in other words.
+    fetching: bool,
+    method: &'static str,
+    url: String,
+    purpose: Purpose,
+    /// What the registry says in the body (`unexpectedResponseErr`; `dockerFetcher.open` of 1.x), but no token server (`auth.FetchToken`). Of
+    /// several errors containerd makes a list.
+    printed: String,
+    /// The URL as the host's settings have it.
+    written: String,
+    /// 0 if there was no answer.
+    status: u16,
+    /// The digest of the content concerned; empty if there is none.
+    about: String,
+}
+
+impl<'a> Phrases<'a> {
+    fn of(failure: &'a Failure, reference: &'a Reference, path: PullPath) -> Self {
+        let name = containerd_reference(reference);
+        let pull = prefix(reference);
+        let resolve = match path {
+            PullPath::Local => format!("{pull}failed to resolve reference \"{name}\": "),
+            PullPath::Transfer => format!("{pull}failed to resolve image: "),
         };
-        if printed.is_empty() {
-            before
-        } else {
-            format!("{before}{between}{printed}")
+        let (method, url, purpose) = failure.request.as_ref().map_or_else(
+            || {
+                let target = match reference.target() {
+                    Target::Tag(tag) => tag,
+                    Target::Digest(digest) => digest.to_string(),
+                };
+                let url = format!("https://{}/v2/{}/manifests/{target}", failure.host, reference.repository());
+                ("HEAD", url, Purpose::Content)
+            },
+            |request| (request.method, escape_long(&request.url), request.purpose),
+        );
+        let fetching =
+            purpose == Purpose::Content && method == "GET" && (!url.contains("/manifests/") || url.contains("/manifests/sha"));
+        let stage = match purpose {
+            Purpose::Content if fetching => format!("{pull}failed to copy: httpReadSeeker: failed open: "),
+            Purpose::Content => resolve.clone(),
+            Purpose::AnonymousToken => at_token(&resolve, "anonymous"),
+            Purpose::OauthToken => at_token(&resolve, "oauth"),
+        };
+        let printed = failure
+            .registry_errors_as_printed
+            .iter()
+            .filter(|_| purpose == Purpose::Content);
+        let printed: Vec<String> = printed.flat_map(|printed| printed.lines()).map(escape_words).collect();
+        Self {
+            written: as_written(&url, failure, reference),
+            status: failure.status.unwrap_or(0),
+            about: failure.digest.as_deref().map(escape_long).unwrap_or_default(),
+            printed: printed.join("\n"),
+            failure,
+            reference,
+            path,
+            name,
+            pull,
+            resolve,
+            stage,
+            fetching,
+            method,
+            url,
+            purpose,
         }
-    };
-    let token = |status: u16, whose: &str| status_of(&at_token(whose), status);
-    let denied = "pull access denied, repository does not exist or may require authorization: ";
-    let transport = |why: &str| match purpose {
-        Purpose::Content => format!("{stage}failed to do request: {} \"{url}\": {why}", title(method)),
-        Purpose::AnonymousToken | Purpose::OauthToken => format!("{stage}{} \"{url}\": {why}", title(method)),
-    };
-    let status = failure.status.unwrap_or(0);
-    let about = failure.digest.as_deref().map(escape_long).unwrap_or_default();
-    let with_digest = |text: &str| {
-        if about.is_empty() {
-            text.to_owned()
-        } else {
-            format!("{about} {text}")
-        }
-    };
-    let extracting = |media_type: &str| match path {
-        PullPath::Local => format!("{pull}failed to extract layer ...: "),
-        PullPath::Transfer => {
-            format!(
-                "{pull}failed to extract layer ({} ...) to overlayfs as \"extract-...\": ",
+    }
+
+    fn kubelet(&self) -> Option<Kubelet> {
+        let Self {
+            failure,
+            reference,
+            path,
+            name,
+            pull,
+            resolve,
+            stage,
+            fetching,
+            written,
+            status,
+            ..
+        } = self;
+        let message = match &failure.evidence {
+            Evidence::Redirected { fails, .. } | Evidence::NoRegistry { fails, .. } | Evidence::ByChance { fails, .. } => {
+                return predict(&resting_on(failure, fails), reference, Some(*path));
+            }
+            Evidence::RepositoryUnknown | Evidence::TagUnknown { .. } | Evidence::TagWithoutManifest | Evidence::DigestUnknown => {
+                not_found(&format!("{resolve}{name}: not found"))
+            }
+            Evidence::AuthenticationRequired { at: AuthStage::Basic } if *fetching => {
+                format!("{stage}authorization failed: no basic auth credentials")
+            }
+            Evidence::AuthenticationRequired { at: AuthStage::Basic } => {
+                format!("{resolve}{DENIED}authorization failed: no basic auth credentials")
+            }
+            Evidence::AuthenticationRequired {
+                at: AuthStage::TokenServer,
+            } => self.token(or_status(*status, 401), "anonymous"),
+            Evidence::CredentialRefused {
+                at: AuthStage::TokenServer,
+            } => self.token(or_status(*status, 401), "oauth"),
+            Evidence::AuthenticationRequired { at: AuthStage::Registry } | Evidence::CredentialRefused { .. } => {
+                self.answered(or_status(*status, 401))
+            }
+            Evidence::InsufficientScope {
+                error: ScopeError::Unnamed,
+                ..
+            } => self.answered(or_status(*status, 401)),
+            Evidence::InsufficientScope {
+                error: ScopeError::Named,
+                ..
+            } if *fetching => format!("{stage}server message: insufficient_scope: authorization failed"),
+            Evidence::InsufficientScope {
+                error: ScopeError::Named,
+                ..
+            } => {
+                format!("{resolve}{DENIED}server message: insufficient_scope: authorization failed")
+            }
+            Evidence::Forbidden { .. } => self.answered(or_status(*status, 403)),
+            Evidence::Rejected(Rejection::HeadOnly) if *status == 404 => not_found(&format!("{resolve}{name}: not found")),
+            Evidence::Rejected(rejection) => self.rejection(*rejection),
+            Evidence::NodeSettings(fault) => self.node_settings(*fault)?,
+            Evidence::RateLimited => self.answered(or_status(*status, 429)),
+            Evidence::ServerError { token_server: true } => self.token(or_status(*status, 500), self.whose()),
+            Evidence::ServerError { token_server: false } => self.answered(or_status(*status, 500)),
+            Evidence::NameNotResolved | Evidence::ConnectionFailed(_) | Evidence::TimedOut(_) | Evidence::Tls(_) => {
+                self.unanswered()?
+            }
+            Evidence::ContentInvalid(fault) => return self.content_fault(fault),
+            Evidence::ContentMissing {
+                part: "child manifest", ..
+            } => not_found(&format!(
+                "{pull}failed to copy: httpReadSeeker: failed open: content at {written} not found: not found"
+            )),
+            Evidence::ContentMissing { digest, media_type, .. } => not_found(&format!(
+                "{pull}failed to copy: httpReadSeeker: failed open: could not fetch content descriptor {} ({}) from remote: not found",
+                escape(digest),
                 escape(media_type)
-            )
-        }
-    };
-    let dialled = address(&failure.host, &url);
-    let wrong_name = format!(
-        "tls: failed to verify certificate: x509: certificate is valid for ..., not {}",
-        without_port(&failure.host)
-    );
-    let unknown = match path {
-        PullPath::Local => ": unknown",
-        PullPath::Transfer => "",
-    };
-    let message = match &failure.evidence {
-        Evidence::Redirected { fails, .. } | Evidence::NoRegistry { fails, .. } | Evidence::ByChance { fails, .. } => {
-            return predict(&resting_on(failure, fails), reference, Some(path));
-        }
-        Evidence::RepositoryUnknown | Evidence::TagUnknown { .. } | Evidence::TagWithoutManifest | Evidence::DigestUnknown => {
-            not_found(&format!("{resolve}{name}: not found"))
-        }
-        Evidence::AuthenticationRequired { at: AuthStage::Basic } if fetching => {
-            format!("{stage}authorization failed: no basic auth credentials")
-        }
-        Evidence::AuthenticationRequired { at: AuthStage::Basic } => {
-            format!("{resolve}{denied}authorization failed: no basic auth credentials")
-        }
-        Evidence::AuthenticationRequired {
-            at: AuthStage::TokenServer,
-        } => token(or_status(status, 401), "anonymous"),
-        Evidence::CredentialRefused {
-            at: AuthStage::TokenServer,
-        } => token(or_status(status, 401), "oauth"),
-        Evidence::AuthenticationRequired { at: AuthStage::Registry } | Evidence::CredentialRefused { .. } => {
-            answered(or_status(status, 401))
-        }
-        Evidence::InsufficientScope {
-            error: ScopeError::Unnamed,
+            )),
+            Evidence::TooLong { bytes } => not_found(&format!("{resolve}rejecting {bytes} byte manifest for {name}: not found")),
+            // What a node would see is not known in these cases; of the first it is said above.
+            Evidence::CredentialNotText { .. }
+            | Evidence::StoppedByGuard(_)
+            | Evidence::ForeignUrls { .. }
+            | Evidence::Internal => {
+                return None;
+            }
+        };
+        Some(err_image_pull(message))
+    }
+
+    /// Of a refusal.
+    fn rejection(&self, rejection: Rejection) -> String {
+        let Self {
+            failure,
+            resolve,
+            stage,
+            fetching,
+            status,
             ..
-        } => answered(or_status(status, 401)),
-        Evidence::InsufficientScope {
-            error: ScopeError::Named,
-            ..
-        } if fetching => format!("{stage}server message: insufficient_scope: authorization failed"),
-        Evidence::InsufficientScope {
-            error: ScopeError::Named,
-            ..
-        } => {
-            format!("{resolve}{denied}server message: insufficient_scope: authorization failed")
-        }
-        Evidence::Forbidden { .. } => answered(or_status(status, 403)),
-        Evidence::Rejected(Rejection::HeadOnly) if status == 404 => not_found(&format!("{resolve}{name}: not found")),
-        Evidence::Rejected(rejection) => match rejection {
-            Rejection::Status | Rejection::HeadOnly => answered(or_status(status, 400)),
-            Rejection::NoUsableChallenge => answered(or_status(status, 401)),
+        } = self;
+        let whose = self.whose();
+        match rejection {
+            Rejection::Status | Rejection::HeadOnly => self.answered(or_status(*status, 400)),
+            Rejection::NoUsableChallenge => self.answered(or_status(*status, 401)),
             // The error that registries name here.
             Rejection::UnauthorizedAgain => {
-                let before = if fetching {
+                let before = if *fetching {
                     stage.clone()
                 } else {
-                    format!("{resolve}{denied}")
+                    format!("{resolve}{DENIED}")
                 };
                 format!("{before}server message: invalid_token: authorization failed")
             }
-            Rejection::TokenStatus => token(or_status(status, 400), whose),
+            Rejection::TokenStatus => self.token(or_status(*status, 400), whose),
             Rejection::NoToken if failure.detail.as_deref() == Some(WEB_PAGE) => {
-                let stage = at_token(whose);
+                let stage = at_token(resolve, whose);
                 format!("{stage}unable to decode token response: invalid character '<' looking for beginning of value")
             }
             Rejection::NoToken => format!(
                 "{resolve}failed to authorize: failed to fetch {whose} token: authorization server did not include a token in the response"
             ),
-            Rejection::RedirectLoop => transport("stopped after 10 redirects"),
+            Rejection::RedirectLoop => self.transport("stopped after 10 redirects"),
             Rejection::NoRealm => format!("{resolve}no realm specified for token auth challenge"),
-        },
-        Evidence::NodeSettings(NodeSettingsFault::PeersOnly) => not_found(&format!("{resolve}{name}: not found")),
-        Evidence::NodeSettings(NodeSettingsFault::NoHost) => not_found(&format!("{resolve}no resolve hosts: not found")),
-        Evidence::NodeSettings(NodeSettingsFault::NoAddress) => {
-            let address = failure.host.trim_start_matches('[').split(']').next().unwrap_or_default();
-            // For an address with colons, Go's text has more than is known here.
-            let why = if address.contains(':') { "" } else { "unable to parse IP" };
-            format!("{resolve}parse \"dummy://{name}\": invalid host: ParseAddr(\"{address}\"): {why}")
         }
-        Evidence::RateLimited => answered(or_status(status, 429)),
-        Evidence::ServerError { token_server: true } => token(or_status(status, 500), whose),
-        Evidence::ServerError { token_server: false } => answered(or_status(status, 500)),
-        // Found out before anybody is asked.
-        Evidence::ConnectionFailed(_) if let Some(port) = impossible_port(&failure.host) => {
-            transport(&format!("dial tcp: address {port}: invalid port"))
-        }
-        Evidence::NameNotResolved => transport(&format!(
-            "dial tcp: lookup {} on ...:53: no such host",
+    }
+
+    /// Where the node's settings lead to no registry.
+    fn node_settings(&self, fault: NodeSettingsFault) -> Option<String> {
+        let Self {
+            failure, name, resolve, ..
+        } = self;
+        Some(match fault {
+            NodeSettingsFault::PeersOnly => not_found(&format!("{resolve}{name}: not found")),
+            NodeSettingsFault::NoHost => not_found(&format!("{resolve}no resolve hosts: not found")),
+            NodeSettingsFault::NoAddress => {
+                let address = failure.host.trim_start_matches('[').split(']').next().unwrap_or_default();
+                // For an address with colons, Go's text has more than is known here.
+                let why = if address.contains(':') { "" } else { "unable to parse IP" };
+                format!("{resolve}parse \"dummy://{name}\": invalid host: ParseAddr(\"{address}\"): {why}")
+            }
+            // CRI-O's, whose words are others, and those where what a node would see is not known.
+            NodeSettingsFault::ShortName
+            | NodeSettingsFault::Unreadable
+            | NodeSettingsFault::NoSearchRegistry
+            | NodeSettingsFault::Ambiguous
+            | NodeSettingsFault::Blocked
+            | NodeSettingsFault::InvalidName
+            | NodeSettingsFault::PlainHttp
+            | NodeSettingsFault::NodeCredential
+            | NodeSettingsFault::RejectedByPolicy
+            | NodeSettingsFault::SignatureNotChecked => return None,
+        })
+    }
+
+    /// Where no answer came.
+    fn unanswered(&self) -> Option<String> {
+        let Self {
+            failure,
+            path,
+            pull,
+            url,
+            purpose,
+            ..
+        } = self;
+        let dialled = address(&failure.host, url);
+        let wrong_name = format!(
+            "tls: failed to verify certificate: x509: certificate is valid for ..., not {}",
             without_port(&failure.host)
-        )),
-        Evidence::ConnectionFailed(ConnectionFault::Refused) => {
-            transport(&format!("dial tcp {dialled}: connect: connection refused"))
-        }
-        // Where less comes than the manifest says, it is asked for again, and found to be too short.
-        Evidence::ConnectionFailed(ConnectionFault::Interrupted)
-            if purpose == Purpose::Content && failure.detail.as_deref() == Some(CUT_SHORT) =>
-        {
-            match path {
-                PullPath::Local => format!("{pull}failed to read expected number of bytes: unexpected EOF"),
-                PullPath::Transfer => format!("{pull}short read: expected ... bytes but got ...: unexpected EOF"),
+        );
+        Some(match &failure.evidence {
+            // Found out before anybody is asked.
+            Evidence::ConnectionFailed(_) if let Some(port) = impossible_port(&failure.host) => {
+                self.transport(&format!("dial tcp: address {port}: invalid port"))
             }
-        }
-        Evidence::ConnectionFailed(ConnectionFault::Interrupted) => transport("EOF"),
-        Evidence::ConnectionFailed(ConnectionFault::Unreachable) => {
-            transport(&format!("dial tcp {dialled}: connect: no route to host"))
-        }
-        Evidence::TimedOut(TimeoutStage::Connect) => transport(&format!("dial tcp {dialled}: i/o timeout")),
-        Evidence::TimedOut(TimeoutStage::Handshake) => transport("net/http: TLS handshake timeout"),
-        Evidence::TimedOut(TimeoutStage::Response) => match path {
-            // They wait until the pull has made no progress for five minutes (`image_pull_progress_timeout`).
-            PullPath::Local => format!("rpc error: code = Canceled desc = {}", transport("context canceled")),
-            // For thirty seconds, since 2.3.
-            PullPath::Transfer => {
-                let text = transport("net/http: timeout awaiting response headers");
-                format!("rpc error: code = DeadlineExceeded desc = {text}")
+            Evidence::NameNotResolved => self.transport(&format!(
+                "dial tcp: lookup {} on ...:53: no such host",
+                without_port(&failure.host)
+            )),
+            Evidence::ConnectionFailed(ConnectionFault::Refused) => {
+                self.transport(&format!("dial tcp {dialled}: connect: connection refused"))
             }
-        },
-        Evidence::Tls(fault) => transport(match fault {
-            TlsFault::UnknownIssuer => "tls: failed to verify certificate: x509: certificate signed by unknown authority",
-            TlsFault::Expired => "tls: failed to verify certificate: x509: certificate has expired or is not yet valid",
-            TlsFault::WrongName => &wrong_name,
-            TlsFault::PlainHttp => "http: server gave HTTP response to HTTPS client",
-            TlsFault::Other => "tls: handshake failure",
-        }),
-        Evidence::ContentInvalid(fault) => match fault {
+            // Where less comes than the manifest says, it is asked for again, and found to be too short.
+            Evidence::ConnectionFailed(ConnectionFault::Interrupted)
+                if *purpose == Purpose::Content && failure.detail.as_deref() == Some(CUT_SHORT) =>
+            {
+                match path {
+                    PullPath::Local => format!("{pull}failed to read expected number of bytes: unexpected EOF"),
+                    PullPath::Transfer => format!("{pull}short read: expected ... bytes but got ...: unexpected EOF"),
+                }
+            }
+            Evidence::ConnectionFailed(ConnectionFault::Interrupted) => self.transport("EOF"),
+            Evidence::ConnectionFailed(ConnectionFault::Unreachable) => {
+                self.transport(&format!("dial tcp {dialled}: connect: no route to host"))
+            }
+            Evidence::TimedOut(TimeoutStage::Connect) => self.transport(&format!("dial tcp {dialled}: i/o timeout")),
+            Evidence::TimedOut(TimeoutStage::Handshake) => self.transport("net/http: TLS handshake timeout"),
+            Evidence::TimedOut(TimeoutStage::Response) => match path {
+                // They wait until the pull has made no progress for five minutes (`image_pull_progress_timeout`).
+                PullPath::Local => format!("rpc error: code = Canceled desc = {}", self.transport("context canceled")),
+                // For thirty seconds, since 2.3.
+                PullPath::Transfer => {
+                    let text = self.transport("net/http: timeout awaiting response headers");
+                    format!("rpc error: code = DeadlineExceeded desc = {text}")
+                }
+            },
+            Evidence::Tls(fault) => self.transport(match fault {
+                TlsFault::UnknownIssuer => "tls: failed to verify certificate: x509: certificate signed by unknown authority",
+                TlsFault::Expired => "tls: failed to verify certificate: x509: certificate has expired or is not yet valid",
+                TlsFault::WrongName => &wrong_name,
+                TlsFault::PlainHttp => "http: server gave HTTP response to HTTPS client",
+                TlsFault::Other => "tls: handshake failure",
+            }),
+            _ => return None,
+        })
+    }
+
+    /// Of content that cannot be used.
+    fn content_fault(&self, fault: &ContentFault) -> Option<Kubelet> {
+        let Self {
+            reference,
+            path,
+            pull,
+            resolve,
+            written,
+            about,
+            ..
+        } = self;
+        let unknown = match path {
+            PullPath::Local => ": unknown",
+            PullPath::Transfer => "",
+        };
+        let message = match fault {
             ContentFault::MediaType(media_type) | ContentFault::EntryType(media_type) => not_found(&format!(
                 "{pull}failed to copy: httpReadSeeker: failed open: could not fetch content descriptor {} from remote: not found",
-                with_digest(&format!("({})", escape(media_type)))
+                self.with_digest(&format!("({})", escape(media_type)))
             )),
             ContentFault::NotJson(said) if !about.is_empty() => format!("{pull}children: invalid desc {about}: {said}"),
             ContentFault::BodyMismatch(why) if !about.is_empty() => {
@@ -368,7 +472,7 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, path: Option<Pul
             ContentFault::Unsigned | ContentFault::NotJson(_) | ContentFault::BodyMismatch(_) | ContentFault::Structure(_) => {
                 pull.trim_end_matches(": ").to_owned()
             }
-            ContentFault::OtherSize { says, .. } if *says < 0 && path == PullPath::Transfer => invalid_argument(&format!(
+            ContentFault::OtherSize { says, .. } if *says < 0 && *path == PullPath::Transfer => invalid_argument(&format!(
                 "{pull}unable to fetch descriptor ({about}) which reports negative content size ({says})"
             )),
             ContentFault::Empty | ContentFault::OtherSize { says: 0, .. } => invalid_argument(&format!(
@@ -425,7 +529,7 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, path: Option<Pul
                 PullPath::Local => format!("{pull}failed to read expected number of bytes: unexpected EOF"),
                 PullPath::Transfer => format!("{pull}short read: expected {says} bytes but got {has}: unexpected EOF"),
             },
-            ContentFault::OtherSize { says, .. } if path == PullPath::Transfer => {
+            ContentFault::OtherSize { says, .. } if *path == PullPath::Transfer => {
                 format!(
                     "rpc error: code = FailedPrecondition desc = {pull}failed to copy: httpReadSeeker: read past expected size {says}: \
                      failed precondition"
@@ -439,16 +543,16 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, path: Option<Pul
                     if about.is_empty() { "" } else { &commit }
                 )
             }
-            ContentFault::NoImage => return no_platform(Some(path), NoMatch::Entry, &about, reference),
+            ContentFault::NoImage => return no_platform(Some(*path), NoMatch::Entry, about, reference),
             ContentFault::NeedsPlugin(media_type) => {
-                let layer = extracting(media_type);
+                let layer = self.extracting(media_type);
                 format!(
                     "{layer}failed to get stream processor for {}: no processor for media-type{unknown}",
                     escape(media_type)
                 )
             }
             ContentFault::CompressedUnderPlainType(media_type) => {
-                let layer = extracting(media_type);
+                let layer = self.extracting(media_type);
                 format!("{layer}mount callback failed on ...: archive/tar: invalid tar header{unknown}")
             }
             // Of CRI-O alone, whose words are others.
@@ -479,29 +583,88 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, path: Option<Pul
                     "{stage}: unexpected media type application/octet-stream{digest}: not found"
                 ))
             }
-        },
-        Evidence::ContentMissing {
-            part: "child manifest", ..
-        } => not_found(&format!(
-            "{pull}failed to copy: httpReadSeeker: failed open: content at {written} not found: not found"
-        )),
-        Evidence::ContentMissing { digest, media_type, .. } => not_found(&format!(
-            "{pull}failed to copy: httpReadSeeker: failed open: could not fetch content descriptor {} ({}) from remote: not found",
-            escape(digest),
-            escape(media_type)
-        )),
-        Evidence::TooLong { bytes } => not_found(&format!("{resolve}rejecting {bytes} byte manifest for {name}: not found")),
-        // What a node would see is not known in these cases; of the first it is said above.
-        Evidence::CredentialNotText { .. }
-        | Evidence::TimedOut(TimeoutStage::Deadline)
-        | Evidence::StoppedByGuard(_)
-        | Evidence::NodeSettings(_)
-        | Evidence::ForeignUrls { .. }
-        | Evidence::Internal => {
-            return None;
+        };
+        Some(err_image_pull(message))
+    }
+
+    /// Whose token a token server was asked for.
+    fn whose(&self) -> &'static str {
+        match self.purpose {
+            Purpose::Content | Purpose::AnonymousToken => "anonymous",
+            Purpose::OauthToken => "oauth",
         }
-    };
-    Some(err_image_pull(message))
+    }
+
+    /// An answer of this status.
+    fn answered(&self, status: u16) -> String {
+        let Self {
+            path,
+            stage,
+            fetching,
+            printed,
+            written,
+            ..
+        } = self;
+        let (before, between) = if *fetching && *path == PullPath::Local {
+            let text = format!("{stage}unexpected status code {written}: {status} {}", reason_phrase(status));
+            (text, " - Server message: ")
+        } else {
+            (self.status_of(stage, status), "\n")
+        };
+        if printed.is_empty() {
+            before
+        } else {
+            format!("{before}{between}{printed}")
+        }
+    }
+
+    /// A token server's answer of this status.
+    fn token(&self, status: u16, whose: &str) -> String {
+        self.status_of(&at_token(&self.resolve, whose), status)
+    }
+
+    fn status_of(&self, before: &str, status: u16) -> String {
+        let Self { method, url, .. } = self;
+        format!(
+            "{before}unexpected status from {method} request to {url}: {status} {}",
+            reason_phrase(status)
+        )
+    }
+
+    /// A request without an answer, and why.
+    fn transport(&self, why: &str) -> String {
+        let Self { method, url, stage, .. } = self;
+        match self.purpose {
+            Purpose::Content => format!("{stage}failed to do request: {} \"{url}\": {why}", title(method)),
+            Purpose::AnonymousToken | Purpose::OauthToken => format!("{stage}{} \"{url}\": {why}", title(method)),
+        }
+    }
+
+    fn with_digest(&self, text: &str) -> String {
+        if self.about.is_empty() {
+            text.to_owned()
+        } else {
+            format!("{} {text}", self.about)
+        }
+    }
+
+    fn extracting(&self, media_type: &str) -> String {
+        let pull = &self.pull;
+        match self.path {
+            PullPath::Local => format!("{pull}failed to extract layer ...: "),
+            PullPath::Transfer => {
+                format!(
+                    "{pull}failed to extract layer ({} ...) to overlayfs as \"extract-...\": ",
+                    escape(media_type)
+                )
+            }
+        }
+    }
+}
+
+/// How a token server's failures begin.
+fn at_token(resolve: &str, whose: &str) -> String {
+    format!("{resolve}failed to authorize: failed to fetch {whose} token: ")
 }
 
 /// Word by word, because the whole may be longer than [`escape`] allows for one name.
