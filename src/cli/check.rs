@@ -1,6 +1,7 @@
 //! `pullgate check`: the same engine in CI (contract 4).
 
 mod accept;
+mod entry;
 mod forms;
 mod gather;
 pub(super) mod live;

@@ -126,7 +126,7 @@ pub(super) struct Accepting<'a> {
 impl Accepting<'_> {
     /// The causes that it accepts for an image.
     pub(super) fn causes(&self, subject: Option<&ManifestObject>, judged: &Judged) -> Vec<Cause> {
-        let mut entry = super::gather::entry(subject, judged.clone());
+        let mut entry = super::entry::entry(subject, judged.clone());
         if let Some(today) = self.today {
             by_comments(&mut entry, subject, today);
         }

@@ -1,9 +1,10 @@
 //! Chooses what to judge in the manifests, and collects the results for the report.
 
 use super::accept;
+use super::entry::entry;
 use crate::image::escape;
 use crate::manifests::{ManifestObject, Manifests, Note};
-use crate::report::{self, Entry, Report, Skipped, SourceDocument};
+use crate::report::{self, Entry, Report, Skipped};
 use crate::verdict::cause::Property;
 use crate::verdict::review_result::{Exemption, Handling, Judged, Remark, ReviewResult};
 use crate::verdict::{Outlook, Verdict};
@@ -76,22 +77,6 @@ pub(super) fn add(report: &mut Report, subject: Option<&ManifestObject>, result:
         report.entries.push(entry);
     }
     remarks
-}
-
-/// An image in the form of the report, with nothing accepted.
-pub(super) fn entry(subject: Option<&ManifestObject>, judged: Judged) -> Entry {
-    let place = subject.map(|subject| (subject, subject.place_of(judged.image.path.as_str())));
-    Entry {
-        source: place.map(|(subject, (file, ..))| SourceDocument {
-            file: file.to_owned(),
-            document: subject.source.document,
-        }),
-        line: place.map(|(_, (_, line, _))| line),
-        origin: place.and_then(|(_, (.., origin))| origin.map(str::to_owned)),
-        object: subject.map(|subject| subject.workload.object.clone()),
-        judged,
-        accepted: Vec::new(),
-    }
 }
 
 /// Why an image was not judged; `None` if it was.
