@@ -229,7 +229,11 @@ impl Exchange {
     /// One hop, counted.
     async fn counted(&self, hop: &Hop<'_>) -> Result<Got, (Failed, String)> {
         let server = self.servers.get(&hop.origin, hop.host_settings.names(&hop.origin));
-        let places = self.servers.enter(&server).await;
+        // What is broken waits for no place, and looks again once it has one.
+        let places = match server.broken(hop.url.path()) {
+            None => self.servers.enter(&server, hop.url.path()).await,
+            Some((kind, words)) => return Err((Failed::Fault(kind), words)),
+        };
         let broken = match &places {
             Ok(_) => server.broken(hop.url.path()),
             Err(Crowded) => Some((FaultKind::TimedOut(TimeoutStage::Deadline), CROWDED.to_owned())),

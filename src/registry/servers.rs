@@ -101,12 +101,20 @@ impl Servers {
     /// The server at `origin`; `named` by an admin's `hosts.toml`.
     pub(super) fn get(&self, origin: &Origin, named: bool) -> Arc<Server> {
         let key = (Arc::clone(&origin.host), origin.port, named);
-        self.all.get_with(key, || Arc::new(Server::new()))
+        let new = || {
+            let server = Server::new();
+            // An address that is written out is known before anything was sent there.
+            if let Ok(address) = origin.host.trim_matches(['[', ']']).parse::<IpAddr>() {
+                server.is_at(address.to_canonical());
+            }
+            Arc::new(server)
+        };
+        self.all.get_with(key, new)
     }
 
-    /// Waits until a request to `server` may start.
-    pub(super) async fn enter(&self, server: &Server) -> Result<Places, Crowded> {
-        let of_server = server.queue.enter().await?;
+    /// Waits until a request to `server` for this path may start.
+    pub(super) async fn enter(&self, server: &Server, path: &str) -> Result<Places, Crowded> {
+        let of_server = server.queue.enter_for(repository(path)).await?;
         let address = server.state().address;
         let of_address = match address {
             Some(address) => {
@@ -201,6 +209,16 @@ pub(super) fn part(path: &str) -> &str {
     }
 }
 
+/// The repository that a path is about; empty for what is about none, like a token.
+fn repository(path: &str) -> &str {
+    let part = part(path);
+    if part.len() < path.len() && part.starts_with("/v2/") {
+        part
+    } else {
+        ""
+    }
+}
+
 /// Whether a failure shows something about the whole host: nobody came through to it. One that was reached and does not answer shows it of
 /// what it was asked for.
 pub(super) fn is_of_host(kind: FaultKind) -> bool {
@@ -252,6 +270,7 @@ mod tests {
     use crate::runtime::request::Scheme;
     use futures_util::FutureExt as _;
 
+    const PATH: &str = "/v2/a/manifests/1";
     const REFUSED: FaultKind = FaultKind::Connection(ConnectionFault::Refused);
 
     #[tokio::test(start_paused = true)]
@@ -291,21 +310,24 @@ mod tests {
         let silent: Vec<Server> = (0..=limits::REQUESTS_TO_OTHERS).map(|_| Server::new()).collect();
         let mut held = Vec::new();
         for server in &silent[..limits::REQUESTS_TO_OTHERS] {
-            held.push(servers.enter(server).await.unwrap());
+            held.push(servers.enter(server, PATH).await.unwrap());
         }
         assert!(
-            servers.enter(&silent[limits::REQUESTS_TO_OTHERS]).now_or_never().is_none(),
+            servers
+                .enter(&silent[limits::REQUESTS_TO_OTHERS], PATH)
+                .now_or_never()
+                .is_none(),
             "one more waits"
         );
         let good = Server::new();
         good.answered("/v2/a/manifests/1");
-        assert!(servers.enter(&good).now_or_never().unwrap().is_ok());
+        assert!(servers.enter(&good, PATH).now_or_never().unwrap().is_ok());
         for _ in 0..limits::BREAKER_FAILURES {
             good.failed("/v2/a/manifests/1", REFUSED, "refused");
         }
-        assert!(servers.enter(&good).now_or_never().is_none(), "it has ceased to answer");
+        assert!(servers.enter(&good, PATH).now_or_never().is_none(), "it has ceased to answer");
         drop(held);
-        assert!(servers.enter(&good).now_or_never().unwrap().is_ok());
+        assert!(servers.enter(&good, PATH).now_or_never().unwrap().is_ok());
     }
 
     #[tokio::test]
@@ -320,13 +342,13 @@ mod tests {
         let slow: Vec<Server> = (0..64).map(|_| reached("192.0.2.1")).collect();
         let mut held = Vec::new();
         for server in &slow {
-            while let Some(Ok(places)) = servers.enter(server).now_or_never() {
+            while let Some(Ok(places)) = servers.enter(server, PATH).now_or_never() {
                 held.push(places);
             }
         }
         assert_eq!(held.len(), limits::REQUESTS_PER_ADDRESS);
         let other = reached("192.0.2.2");
-        assert!(servers.enter(&other).now_or_never().unwrap().is_ok());
+        assert!(servers.enter(&other, PATH).now_or_never().unwrap().is_ok());
     }
 
     #[tokio::test(start_paused = true)]

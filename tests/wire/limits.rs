@@ -198,3 +198,49 @@ async fn paths_that_hang_leave_the_others_of_their_host() {
     assert_eq!(server.lines().len(), sent, "they are not waited for again");
     assert_eq!(response(&wire, &head(&server, "/v2/fine/manifests/1")).await.status, 200);
 }
+
+/// Twenty requests of each of three repositories hang at once, for a namespace and then for three: others of the same registry are asked meanwhile.
+#[tokio::test]
+async fn repositories_that_hang_leave_places_for_others() {
+    let (open, gate) = watch::channel(false);
+    let server = Faulty::start(move |seen| {
+        if seen.path.contains("hang") {
+            Reply::new(200).manner(Manner::When(gate.clone()))
+        } else {
+            Reply::new(200)
+        }
+    })
+    .await;
+    let wire = wire();
+    let mut hanging = Vec::new();
+    for n in 0..120 {
+        let namespace = if n < 60 {
+            "one".to_owned()
+        } else {
+            format!("of-three-{}", n % 3)
+        };
+        let (wire, asked) = (wire.clone(), head(&server, &format!("/v2/hang{}/manifests/{n}", n % 3)));
+        hanging.push(tokio::spawn(on_behalf_of(Arc::from(namespace), async move {
+            wire.fetch(asked).await
+        })));
+    }
+    // Each asks for as many as half of what would be left: ten, if they take turns.
+    while server.lines().len() < 10 {
+        tokio::task::yield_now().await;
+    }
+    for namespace in ["one", "modest"] {
+        let asked = head(&server, &format!("/v2/fine/manifests/{namespace}"));
+        assert_eq!(on_behalf_of(Arc::from(namespace), response(&wire, &asked)).await.status, 200);
+    }
+    let lines = server.lines();
+    let hang = lines.iter().filter(|line| line.contains("hang")).count();
+    assert_eq!(
+        (hang, lines.len()),
+        (10, 12),
+        "none has ended, and no more are sent: {lines:?}"
+    );
+    open.send_replace(true);
+    for one in hanging {
+        assert!(one.await.is_ok(), "they are served as well");
+    }
+}
