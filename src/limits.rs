@@ -72,6 +72,8 @@ pub const REVIEW_BODY: usize = 20 << 20;
 pub const REVIEW_BEGINNING: usize = 256 << 10;
 /// Images of one object. Each takes some kilobytes until the answer, and no node can store a hundredth of them.
 pub const IMAGES_PER_OBJECT: usize = 25_000;
+/// What one of them is taken to need until the answer, in bytes: an object with other things in numbers counts as so many images.
+pub const IMAGE_MEMORY: usize = BODY_MEMORY / IMAGES_PER_OBJECT;
 /// What is found of one object without a registry, all of it told in full. Beyond, each image has the finding that is answered most severely, and
 /// none has words: twenty policies may object sixty times to each of [`IMAGES_PER_OBJECT`].
 pub const FINDINGS_PER_OBJECT: usize = 2000;
@@ -89,7 +91,7 @@ pub const BODY_MEMORY: usize = 48 << 20;
 /// Bodies of this size, in bytes, are processed outside the runtime's own threads: parsing and judging them takes long enough to delay
 /// others, probes included. Real objects have a tenth of that.
 pub const LARGE_BODY: usize = 128 << 10;
-/// Large bodies that are processed at once. The others wait, each until its own deadline.
+/// Large bodies that are worked at once. Those that wait for a registry do not count.
 pub const LARGE_BODIES_AT_ONCE: usize = 32;
 
 // Connections to us. What may be configured is in `server::Limits`.

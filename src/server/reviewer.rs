@@ -13,17 +13,20 @@ use crate::verdict::cause::Property;
 use crate::verdict::review_result::{Exemption, Handling, Judged, Remark, ReviewResult};
 use crate::verdict::{Cause, Outlook, Verdict};
 use crate::workload::{Kinds, ObjectId, Skip, Workload, extract, paths_without_images};
+use futures_util::future::BoxFuture;
+use futures_util::task::{self, ArcWake};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
 /// The least of the caller's time to reserve for the answer's way back.
 const LEAST_MARGIN: Duration = Duration::from_millis(300);
 
-/// Objects with more images than this share [`limits::IMAGES_PER_OBJECT`].
-const MANY_IMAGES: usize = 100;
+/// Objects of more than this share [`limits::IMAGES_PER_OBJECT`]: so many images, or what takes as much memory.
+const MANY_IMAGES: u32 = 100;
 
 /// Builds the reviewer. `limit` is `--deadline`; `events` records what users of the cluster may want to see.
 pub fn reviewer(gate: Gate, metrics: Metrics, events: EventRecorder, limit: Duration) -> Reviewer {
@@ -72,20 +75,37 @@ struct Time {
     budget: Duration,
 }
 
-/// Reviews a large body on a thread of its own.
+/// Reviews a large body on threads that serve nothing else. It has one only while it works: most reviews wait for registries most of the time,
+/// and thirty that wait for a slow one must not keep the next from being read.
 async fn review_large(handler: Arc<Handler>, sent: Sent, time: Time) -> Reply {
-    // Never closed.
-    let place = Arc::clone(&handler.large).acquire_owned().await.ok();
-    let runtime = tokio::runtime::Handle::current();
-    let metrics = handler.metrics.clone();
-    let work = tokio::task::spawn_blocking(move || {
-        let _place = place;
-        runtime.block_on(handler.review(sent, time))
-    });
-    match work.await.map_err(tokio::task::JoinError::try_into_panic) {
-        Ok(reply) => reply,
-        Err(Ok(panic)) => std::panic::resume_unwind(panic),
-        Err(Err(_)) => refuse(&metrics, &InvalidReview::new(BadRequest::Stopping, "pullgate is stopping")),
+    let (large, metrics) = (Arc::clone(&handler.large), handler.metrics.clone());
+    let mut work: BoxFuture<'static, Reply> = Box::pin(async move { handler.review(sent, time).await });
+    let woken = Arc::new(Woken(Notify::new()));
+    loop {
+        // Never closed.
+        let place = Arc::clone(&large).acquire_owned().await.ok();
+        let waker = task::waker(Arc::clone(&woken));
+        let step = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            let polled = work.as_mut().poll(&mut Context::from_waker(&waker));
+            (polled, work)
+        });
+        match step.await.map_err(tokio::task::JoinError::try_into_panic) {
+            Ok((Poll::Ready(reply), _)) => return reply,
+            Ok((Poll::Pending, left)) => work = left,
+            Err(Ok(panic)) => std::panic::resume_unwind(panic),
+            Err(Err(_)) => return refuse(&metrics, &InvalidReview::new(BadRequest::Stopping, "pullgate is stopping")),
+        }
+        woken.0.notified().await;
+    }
+}
+
+/// Remembers that work may go on, even if it said so while it was at it.
+struct Woken(Notify);
+
+impl ArcWake for Woken {
+    fn wake_by_ref(woken: &Arc<Self>) {
+        woken.0.notify_one();
     }
 }
 
@@ -148,9 +168,9 @@ impl Handler {
             return self.unread(&review, &workload, &why, time).await;
         }
         let end = time.began + time.budget;
-        let _share = match u32::try_from(images) {
+        let _share = match u32::try_from(shares(images, &workload)) {
             // After too long a wait, images are judged by name and by what is known: nothing is looked up after the deadline.
-            Ok(many) if images > MANY_IMAGES => tokio::time::timeout_at(end, self.images.acquire_many(many)).await.ok(),
+            Ok(many) if many > MANY_IMAGES => tokio::time::timeout_at(end, self.images.acquire_many(many)).await.ok(),
             Ok(_) | Err(_) => None,
         };
         let verdict = self.gate.judge_and_keep(&workload, &review.requester, key, end).await;
@@ -297,6 +317,13 @@ struct Read {
     workload: Result<Workload, Skip>,
     /// `None` if its answer is not kept.
     key: Option<ReviewKey>,
+}
+
+/// How many of [`limits::IMAGES_PER_OBJECT`] an object takes: its images, or as many as need the memory of whatever else it lists. Hundreds
+/// of reviews may wait for a registry at the same time.
+fn shares(images: usize, workload: &Workload) -> usize {
+    let others = workload.weight() / limits::IMAGE_MEMORY;
+    images.max(others).min(limits::IMAGES_PER_OBJECT)
 }
 
 fn group_and_kind(review: &Review) -> (&str, &str) {

@@ -132,6 +132,15 @@ impl Scheduling {
         self.node_selector.len() + self.tolerations.len() + terms.fold(0, usize::saturating_add)
     }
 
+    /// What it takes in memory, with so many bytes for each entry besides its text.
+    pub(super) fn bytes(&self, entry: usize) -> usize {
+        let selector = self.node_selector.iter().map(|(key, value)| key.len() + value.len());
+        let requirements = self.required_affinity.iter().flatten().flat_map(Term::requirements);
+        let affinity = requirements.map(|one| one.key.len() + one.values.iter().map(String::len).sum::<usize>());
+        let tolerations = self.tolerations.iter().map(|one| one.key.len() + one.value.len());
+        self.weight() * entry + selector.chain(affinity).chain(tolerations).sum::<usize>()
+    }
+
     /// The candidates among `nodes`. Virtual nodes are only counted.
     ///
     /// An affinity of more than a thousand requirements and values is assumed to admit every node: more candidates can only soften

@@ -48,7 +48,23 @@ pub struct Workload {
 /// So much of an annotation, in bytes, tells it from another one.
 const LONGEST_ANNOTATION: usize = 1024;
 
+/// What a small text, or an entry of a list, takes besides its bytes, wherever a review keeps it again.
+const ENTRY: usize = 256;
+
 impl Workload {
+    /// The memory that a review needs until the answer for what the object lists besides images, in bytes, roughly: users choose how many
+    /// pull secrets a pod has, and how its nodes are selected. Of images only the length of their names counts.
+    pub fn weight(&self) -> usize {
+        let annotations = self.annotations.iter().map(|(key, value)| ENTRY + key.len() + value.len());
+        let templates = self.templates.iter().map(|template| {
+            let needs = &template.needs;
+            let secrets = needs.pull_secrets.iter().map(|name| ENTRY + name.len());
+            let uses = template.uses.iter().map(|image| image.name.len() + 4 * image.image.len());
+            secrets.chain(uses).sum::<usize>() + needs.scheduling.bytes(ENTRY)
+        });
+        annotations.chain(templates).sum()
+    }
+
     /// Gives back the memory that its lists do not use (a list of one template has room for four), and what is beyond the beginning of
     /// long annotations: `kubectl apply` leaves the whole object in one.
     pub fn shrink(&mut self) {

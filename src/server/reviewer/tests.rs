@@ -119,7 +119,7 @@ async fn the_third_review_of_a_template_need_not_be_read() {
 
 #[tokio::test(start_paused = true)]
 async fn who_finds_no_place_among_the_crowds_is_answered_in_time() {
-    let (handler, _) = handler(MANY_IMAGES);
+    let (handler, _) = handler(MANY_IMAGES as usize);
     let containers: Vec<_> = (0..=MANY_IMAGES)
         .map(|n| json!({"name": format!("c{n}"), "image": "Bad/Name"}))
         .collect();
@@ -127,4 +127,64 @@ async fn who_finds_no_place_among_the_crowds_is_answered_in_time() {
     let reply = tokio::time::timeout(Duration::from_secs(6), reply).await.unwrap();
     assert_eq!(response(&reply)["uid"], "u-1");
     assert_eq!(response(&reply)["allowed"], false);
+}
+
+/// What else a pod may list takes memory until the answer, too: it shares the places of crowds of images.
+#[tokio::test(start_paused = true)]
+async fn lists_of_pull_secrets_and_selectors_count_as_images() {
+    let (handler, _) = handler(MANY_IMAGES as usize);
+    let containers = [json!({"name": "c", "image": "Bad/Name"})];
+    for (field, many) in [
+        ("imagePullSecrets", json!(vec![json!({"name": "x"}); 1000])),
+        (
+            "nodeSelector",
+            (0..1000)
+                .map(|at| (format!("k{at}"), json!("")))
+                .collect::<serde_json::Map<_, _>>()
+                .into(),
+        ),
+        (
+            "affinity",
+            json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
+                {"matchExpressions": [{"key": "a", "operator": "In", "values": vec!["x"; 1000]}]}]}}}),
+        ),
+        ("tolerations", json!(vec![json!({"operator": "Exists"}); 1000])),
+    ] {
+        let Sent::Whole(body) = pod("u-1", &containers) else {
+            unreachable!()
+        };
+        let mut review: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        review["request"]["object"]["spec"][field] = many;
+        let (began, all) = (Instant::now(), handler.images.acquire_many(1).await.unwrap());
+        let reply = handler.review(Sent::Whole(review.to_string().into()), soon()).await;
+        assert_eq!(response(&reply)["allowed"], false);
+        assert_eq!(
+            began.elapsed(),
+            soon().budget,
+            "{field}: it waits for a place while another one has one"
+        );
+        drop(all);
+        handler.review(pod("u-2", &containers), soon()).await;
+        assert_eq!(began.elapsed(), soon().budget, "others do not");
+    }
+}
+
+/// Large bodies are worked one at a time here, and the first waits for one that never comes: the second is answered all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_review_that_waits_keeps_no_other_waiting() {
+    let (handler, _) = handler(MANY_IMAGES as usize);
+    let handler = Arc::new(handler);
+    let all = handler.images.acquire_many(MANY_IMAGES).await.unwrap();
+    let name = |image: &str| json!({"name": "c".repeat(limits::LARGE_BODY), "image": image});
+    let crowd: Vec<_> = (0..=MANY_IMAGES)
+        .map(|_| json!({"name": "c", "image": "Bad/Name"}))
+        .chain([name("Bad/Name")])
+        .collect();
+    let mut first = Box::pin(review_large(Arc::clone(&handler), pod("u-1", &crowd), soon()));
+    assert!(futures_util::poll!(&mut first).is_pending(), "it is at work");
+    let second = review_large(Arc::clone(&handler), pod("u-2", &[name("Bad/Name")]), soon()).await;
+    assert_eq!(response(&second)["uid"], "u-2");
+    assert!(futures_util::poll!(&mut first).is_pending(), "it still waits");
+    drop(all);
+    assert_eq!(response(&first.await)["uid"], "u-1");
 }
