@@ -111,7 +111,7 @@ pub const READ_BUFFER: usize = 64 << 10;
 // Descriptors.
 
 /// Descriptors that are needed whoever asks: the log, the listeners, what waits for events, watches, files that are read.
-const OWN_DESCRIPTORS: usize = 24;
+const OWN_DESCRIPTORS: usize = 28;
 
 /// How many connections each side may have, so that all of them fit into the limit of open files (`ulimit -n`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,6 +13,7 @@ mod budget;
 mod event;
 pub mod health;
 mod listen;
+mod probes;
 mod reviewer;
 mod seen;
 mod timeouts;
@@ -41,6 +42,8 @@ pub struct Limits {
     pub connections: usize,
     /// Open connections on the port of metrics and health.
     pub plain_connections: usize,
+    /// Whether that port has a thread of its own: probes are answered whatever keeps the others busy.
+    pub probes_apart: bool,
     /// From the TCP connection to the end of the TLS handshake.
     pub handshake: Duration,
     /// From the handshake to the first byte of a request.
@@ -73,6 +76,7 @@ impl Default for Limits {
         Self {
             connections: limits::WEBHOOK_CONNECTIONS,
             plain_connections: limits::PLAIN_CONNECTIONS,
+            probes_apart: false,
             handshake: Duration::from_secs(5),
             first_byte: Duration::from_secs(10),
             head: Duration::from_secs(5),
@@ -228,7 +232,11 @@ impl Server {
             limits,
         } = self;
         let visited = webhook.last_request();
-        let mut plain = tokio::spawn(plain.run());
+        let mut plain = if limits.probes_apart {
+            probes::begin_apart(plain)
+        } else {
+            probes::begin(plain)
+        };
         let mut accepting = tokio::spawn(webhook.run());
         stop.await;
         tracing::info!(

@@ -154,6 +154,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         limits: Limits {
             connections: descriptors.webhook,
             plain_connections: descriptors.plain,
+            probes_apart: true,
             // After the reviewer's own deadline: a 503 is for reviews that missed it.
             answer: deadline + Duration::from_secs(1),
             drain_delay,

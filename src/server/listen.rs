@@ -192,6 +192,17 @@ impl Port {
         self.shared.last_request.subscribe()
     }
 
+    /// The same, on the runtime that this is called on: the port may have been opened on another one.
+    pub(super) async fn run_here(mut self) {
+        match self.listener.into_std().and_then(TcpListener::from_std) {
+            Ok(listener) => {
+                self.listener = listener;
+                self.run().await;
+            }
+            Err(error) => tracing::error!(%error, "a port cannot be served"),
+        }
+    }
+
     /// Accepts until [`Stage::Draining`], then returns when the last connection has ended.
     pub(super) async fn run(self) {
         let Self {

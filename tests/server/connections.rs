@@ -2,6 +2,7 @@
 
 use crate::support::{Answer, Running, SOON, closes, connect, head, limits, pass, post, until};
 use pullgate::server::Limits;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
@@ -246,4 +247,35 @@ async fn a_client_that_does_not_read_is_given_up() {
         server.count("pullgate_connection_ends_total{reason=\"timeout\"}") == 1
     })
     .await;
+}
+
+/// Reviews keep every thread that serves them. The probe is sent from a thread of the test, since nothing else runs meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn probes_are_answered_while_every_thread_is_busy() {
+    use std::io::{Read as _, Write as _};
+    let server = Arc::new(
+        Running::start(Limits {
+            probes_apart: true,
+            ..limits()
+        })
+        .await,
+    );
+    let held = server.stage.threads.lock().unwrap();
+    let blocked = tokio::spawn({
+        let server = Arc::clone(&server);
+        async move { server.post("/validate", "block").await.body }
+    });
+    while server.stage.begun.load(Ordering::Relaxed) == 0 {
+        std::thread::yield_now();
+    }
+    let mut stream = std::net::TcpStream::connect(server.plain).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    stream
+        .write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    drop(held);
+    assert_eq!(blocked.await.unwrap(), "blocked");
 }

@@ -45,9 +45,11 @@ pub(crate) fn limits() -> Limits {
 #[derive(Default)]
 pub(crate) struct Stage {
     /// Reviews that have begun.
-    begun: AtomicUsize,
+    pub(crate) begun: AtomicUsize,
     /// Lets one review that waits go on.
     go: Notify,
+    /// Held by whoever wants reviews to keep their threads.
+    pub(crate) threads: std::sync::Mutex<()>,
 }
 
 /// Does what the body says.
@@ -71,6 +73,10 @@ fn scripted(stage: Arc<Stage>) -> Reviewer {
                     stage.go.notified().await;
                     "waited".to_owned()
                 }
+                ("block", _) => {
+                    drop(stage.threads.lock());
+                    "blocked".to_owned()
+                }
                 ("say", bytes) => "x".repeat(bytes.parse().unwrap()),
                 ("timeout", _) => format!("{timeout:?}"),
                 _ => format!("{} bytes{whole}", body.len()),
@@ -90,7 +96,7 @@ pub(crate) struct Running {
     pub(crate) plain: SocketAddr,
     pub(crate) metrics: Metrics,
     pub(crate) ca: String,
-    stage: Arc<Stage>,
+    pub(crate) stage: Arc<Stage>,
     stop: Option<oneshot::Sender<()>>,
     ended: JoinHandle<Ended>,
 }
