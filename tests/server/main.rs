@@ -18,6 +18,7 @@ mod connections;
 mod deploy;
 mod drain;
 mod endurance;
+mod fairness;
 mod faults;
 #[allow(unreachable_pub, reason = "other targets use it too")]
 #[path = "../support/faulty.rs"]

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 /// A request as it arrived.
@@ -54,6 +54,8 @@ pub enum Manner {
     After(Duration),
     /// Once this says so.
     When(watch::Receiver<bool>),
+    /// The head at once, then a body of what comes, until its sender is gone.
+    Stream(Arc<tokio::sync::Mutex<mpsc::Receiver<Vec<u8>>>>),
     /// Never; the connection stays open.
     Silence,
     /// The connection closes without an answer.
@@ -252,7 +254,7 @@ async fn write<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, mut reply: Rep
         }
         Manner::After(pause) => tokio::time::sleep(*pause).await,
         Manner::When(told) => drop(told.wait_for(|now| *now).await),
-        Manner::Whole | Manner::Dribble(_) | Manner::Cut(_) => {}
+        Manner::Whole | Manner::Dribble(_) | Manner::Cut(_) | Manner::Stream(_) => {}
     }
     let known = http::StatusCode::from_u16(reply.status).ok();
     let reason = known.and_then(|status| status.canonical_reason()).unwrap_or("Scripted");
@@ -280,6 +282,15 @@ async fn write<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, mut reply: Rep
                         return;
                     }
                     tokio::time::sleep(pause).await;
+                }
+            }
+            Manner::Stream(parts) => {
+                let mut parts = parts.lock().await;
+                while let Some(part) = parts.recv().await {
+                    let sent = stream.write_all(&part).await.is_ok() && stream.flush().await.is_ok();
+                    if !sent {
+                        return;
+                    }
                 }
             }
             Manner::Cut(length) => {
