@@ -202,8 +202,6 @@ async fn twenty_policies_about_twenty_three_thousand_images_fit_into_little_memo
             "23,000 images ({image}, {pull_policy}), 20 policies, {mode}{more}: {took:?} of a processor, {} MiB more than before",
             grown / MIB
         );
-        let most = Duration::from_secs(if cfg!(debug_assertions) { 20 } else { 1 });
-        assert!(took < most, "{mode}{more} {image}: {took:?}");
         assert_eq!(response["allowed"], allowed, "{}", response["status"]);
         assert!(grown < 64 * MIB, "{mode}{more} {image}: {} MiB", grown / MIB);
     }
