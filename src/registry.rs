@@ -13,6 +13,7 @@ mod identify;
 mod instead;
 mod io_threads;
 mod log_throttle;
+mod long_answers;
 mod memo;
 mod network;
 mod node_files;

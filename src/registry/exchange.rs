@@ -9,6 +9,7 @@ use super::host_settings::{HostSettings, HostSettingsTable};
 use super::identify;
 use super::io_threads;
 use super::log_throttle::LogThrottle;
+use super::long_answers::LongAnswers;
 use super::network::{self, Network};
 use super::proxy::Proxy;
 use super::queue::{Crowded, on_behalf_of, share};
@@ -31,7 +32,6 @@ use moka::future::Cache;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use url::Url;
 
@@ -76,7 +76,7 @@ pub(super) struct Exchange {
     resolver_answered: Arc<Mutex<Option<Instant>>>,
     servers: Servers,
     /// Bytes of bodies that are longer than usual.
-    long_bodies: Semaphore,
+    long_bodies: LongAnswers,
     parsing: Arc<Parsing>,
     /// Where a registry has answered, by host and port.
     spoke: moka::sync::Cache<(Arc<str>, u16), ()>,
@@ -140,7 +140,7 @@ impl Exchange {
                 .build(),
             resolver_answered: Arc::default(),
             servers: Servers::new(limits::descriptors(files::most_open()).registries),
-            long_bodies: Semaphore::new(limits::LONG_ANSWERS),
+            long_bodies: LongAnswers::new(limits::LONG_ANSWERS),
             parsing: Arc::new(Parsing::new()),
             spoke: moka::sync::Cache::new(limits::REMEMBERED),
             limit,
@@ -441,9 +441,10 @@ impl Exchange {
                     && !reader.is_short_with(&chunk)
                     && let Some(share) = share
                 {
-                    // Neither is ever closed.
+                    let own = self.long_bodies.own_part(share).await;
+                    // Never closed.
                     let of_server = server.long_bodies.acquire().await;
-                    place = Some((of_server, self.long_bodies.acquire_many(share).await));
+                    place = Some((own, of_server, self.long_bodies.room(share).await));
                 }
                 if reader.push(&chunk).is_err() {
                     break;
