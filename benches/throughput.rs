@@ -17,6 +17,7 @@ use pullgate::telemetry::Metrics;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use std::convert::Infallible;
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -144,15 +145,15 @@ async fn main() {
 
 /// Prints what the largest object costs under many policies: none of its images is looked up.
 async fn crowd(folder: &Path) {
-    let policies: String = (0..POLICIES)
-        .map(|at| {
-            format!(
-                "---\napiVersion: pullgate.dev/v1alpha1\nkind: ImagePolicy\nmetadata: {{name: policy-{at}}}\nspec:\n  registries: {{allow: \
-                 [\"registry.corp.example/team-{at}/**\", \"*.mirror.example/**\"], deny: [\"evil.example/*\"]}}\n  tags: {{deny: [\"v*\"], \
-                 requireDigest: true}}\n"
-            )
-        })
-        .collect();
+    let mut policies = String::new();
+    for at in 0..POLICIES {
+        let _ = write!(
+            policies,
+            "---\napiVersion: pullgate.dev/v1alpha1\nkind: ImagePolicy\nmetadata: {{name: policy-{at}}}\nspec:\n  registries: {{allow: \
+             [\"registry.corp.example/team-{at}/**\", \"*.mirror.example/**\"], deny: [\"evil.example/*\"]}}\n  tags: {{deny: [\"v*\"], \
+             requireDigest: true}}\n"
+        );
+    }
     let server = Server::pullgate(folder, &policies);
     let mut callers = server.connect(1).await;
     let containers: Vec<serde_json::Value> = (0..CROWD)

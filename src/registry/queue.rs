@@ -277,7 +277,7 @@ impl Drop for Waiting<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures_util::FutureExt as _;
+    use futures_util::FutureExt;
     use std::task::Poll;
 
     fn of<'a>(name: &str, queue: &'a Queue) -> std::pin::Pin<Box<impl Future<Output = Result<Place, Crowded>> + 'a>> {
@@ -392,7 +392,7 @@ mod tests {
         drop(fine);
         assert!(behind.iter_mut().all(|waiting| waiting.now_or_never().is_none()));
         drop(hanging);
-        let places: Vec<_> = behind.iter_mut().filter_map(|waiting| waiting.now_or_never()).collect();
+        let places: Vec<_> = behind.iter_mut().filter_map(FutureExt::now_or_never).collect();
         assert_eq!(places.len(), 6);
         drop((places, behind));
         assert_eq!(held(&queue, "", "").len(), 16, "those that went away have no place");
