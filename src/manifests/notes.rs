@@ -46,6 +46,8 @@ pub enum NoteKind {
     NotThere,
     /// A `RuntimeClass` that an object names and the set does not have.
     NoRuntimeClass,
+    /// A built-in kind in a group, or in letters, in which Kubernetes does not have it.
+    NoSuchKind,
     /// Values that SOPS has encrypted.
     Encrypted,
     /// A key that a mapping has twice.
@@ -87,6 +89,7 @@ impl NoteKind {
             Self::Unrendered => "Unrendered",
             Self::NotThere => "NotThere",
             Self::NoRuntimeClass => "NoRuntimeClass",
+            Self::NoSuchKind => "NoSuchKind",
             Self::Encrypted => "Encrypted",
             Self::RepeatedKey => "RepeatedKey",
             Self::Comment => "Comment",
@@ -142,6 +145,10 @@ impl NoteKind {
                 "RuntimeClass that is not among the manifests: its nodeSelector and tolerations are not known",
                 "RuntimeClasses that are not among the manifests: their nodeSelectors and tolerations are not known",
             ),
+            Self::NoSuchKind => (
+                "object of a kind that Kubernetes does not have, not judged",
+                "objects of kinds that Kubernetes does not have, not judged",
+            ),
             Self::Encrypted => ("encrypted (SOPS) file", "encrypted (SOPS) files"),
             Self::RepeatedKey => (
                 "key given twice: the last one counts",
@@ -186,6 +193,7 @@ impl NoteKind {
                 | Self::FractionTag
                 | Self::NotThere
                 | Self::NoRuntimeClass
+                | Self::NoSuchKind
         )
     }
 
@@ -340,9 +348,12 @@ fn line(passed: NoteKind, notes: &[&Note]) -> String {
         let named = notes.iter().take(NAMED).map(|note| match note.what.as_str() {
             "" => note.file.clone(),
             what => {
-                let line = note
-                    .line
-                    .filter(|_| matches!(passed, NoteKind::NoRuntimeClass | NoteKind::FractionTag));
+                let line = note.line.filter(|_| {
+                    matches!(
+                        passed,
+                        NoteKind::NoRuntimeClass | NoteKind::NoSuchKind | NoteKind::FractionTag
+                    )
+                });
                 let line = line.map_or_else(String::new, |line| format!(":{line}"));
                 format!("{}{line}: {what}", note.file)
             }

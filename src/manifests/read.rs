@@ -13,7 +13,7 @@ use crate::image::escape;
 use crate::limits;
 use crate::report::{Problem, SourceDocument};
 use crate::runtime::crio::openshift::CONFIG_NAMESPACE;
-use crate::workload::{Workload, extract, paths_without_images};
+use crate::workload::{Kinds, Workload, extract, paths_without_images};
 use crate::yaml::{self, Document, FoundDocument, YamlError};
 use serde_json::Value;
 use std::collections::HashSet;
@@ -78,7 +78,9 @@ impl<'a> Wanted<'a> {
     }
 
     fn wants(&self, kind: &str) -> bool {
-        self.0.as_ref().is_none_or(|kinds| kinds.contains(kind)) || kind.ends_with("List")
+        let is_wanted = |kinds: &HashSet<&str>| kinds.contains(kind);
+        // A kind in lower case is a mistake that is worth a note.
+        self.0.as_ref().is_none_or(is_wanted) || kind.ends_with("List") || kind.starts_with(|c: char| c.is_ascii_lowercase())
     }
 }
 
@@ -277,6 +279,15 @@ impl FileRead {
     }
 }
 
+/// `apps/v1 Pod: Kubernetes has Pod in the core group`, if a built-in kind is given in a group or in letters in which Kubernetes does not have it.
+fn no_such_kind(object: &Value, kinds: &Kinds) -> Option<String> {
+    let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default();
+    let (version, kind) = (text("apiVersion"), text("kind"));
+    let (group, name) = kinds.meant(version, kind)?;
+    let group = if group.is_empty() { "the core group" } else { group };
+    Some(format!("{version} {kind}: Kubernetes has {name} in {group}"))
+}
+
 /// What the object as a whole, or its place in the file, says.
 #[derive(Debug, Default)]
 struct About {
@@ -466,6 +477,9 @@ impl Taker<'_, '_> {
                     object,
                 });
             }
+        } else if let Some(what) = no_such_kind(&object, self.reading.kinds) {
+            let line = document.line_of(&prefix);
+            self.note(Note::about(NoteKind::NoSuchKind, self.name).at(line).because(&what));
         } else if FACTS.contains(&kind)
             || self.kustomization
             || kind == VALUES && (is_kept(&object, self.reading) || holds_variables(&object))

@@ -48,6 +48,30 @@ fn pod(image: &str) -> String {
 }
 
 #[test]
+fn a_kind_that_the_api_server_does_not_have_is_said() {
+    let of = |version: &str, kind: &str| format!("apiVersion: {version}\nkind: {kind}\nmetadata: {{name: a}}\n---\n");
+    let text = of("apps/v1", "Pod")
+        + &of("v1", "Deployment")
+        + &of("apps/v1", "deployment")
+        + &of("batch.volcano.sh/v1alpha1", "Job")
+        + &of("v1", "ConfigMap");
+    let folder = folder(&[("a.yaml", &text)]);
+    let manifests = read_with(folder.path(), &Filter::default());
+    assert!(manifests.errors.is_empty(), "{:?}", manifests.errors);
+    let notes: Vec<_> = manifests.notes.iter().collect();
+    assert!(notes.iter().all(|note| note.passed == NoteKind::NoSuchKind), "{notes:?}");
+    let said: Vec<(Option<usize>, &str)> = notes.iter().map(|note| (note.line, note.what.as_str())).collect();
+    assert_eq!(
+        said,
+        [
+            (Some(1), "apps/v1 Pod: Kubernetes has Pod in the core group"),
+            (Some(5), "v1 Deployment: Kubernetes has Deployment in apps"),
+            (Some(9), "apps/v1 deployment: Kubernetes has Deployment in apps"),
+        ]
+    );
+}
+
+#[test]
 fn a_path_that_leads_to_no_text_is_an_error_with_its_place() {
     let text = "apiVersion: example.com/v1\nkind: App\nmetadata: {name: a}\nspec:\n  tool:\n    image: {repository: a, tag: b}\n";
     let folder = folder(&[("app.yaml", text), ("pod.yaml", &pod("nginx:1"))]);

@@ -174,6 +174,20 @@ impl Kinds {
         kinds.flat_map(|(name, groups)| groups.iter().map(|known| (known.group.as_str(), name.as_str())))
     }
 
+    /// The group of the built-in kind that an object seems to mean, and its name, if it gives another group or another case: `apps/v1` `Pod`,
+    /// `apps/v1` `deployment`. The API server has no such kind and refuses it. Custom kinds are in groups with a dot.
+    pub fn meant(&self, api_version: &str, kind: &str) -> Option<(&str, &str)> {
+        let group = api_version.split_once('/').map_or("", |(group, _)| group);
+        if group.contains('.') || self.get(group, kind).is_some() {
+            return None;
+        }
+        let (name, kinds) = self.by_name.iter().find(|(name, _)| name.eq_ignore_ascii_case(kind))?;
+        let built_in = kinds.iter().filter(|known| known.registration == Registration::BuiltIn);
+        let groups = || built_in.clone().map(|known| known.group.as_str());
+        let same = groups().find(|known| *known == group);
+        Some((same.or_else(|| groups().next())?, name))
+    }
+
     /// How certain it is that a kind is sent to the webhook; `None` if it is not judged.
     pub fn registration(&self, group: &str, kind: &str) -> Option<Registration> {
         self.get(group, kind).map(|known| known.registration)
