@@ -6,7 +6,7 @@ mod tools;
 mod values;
 
 pub(super) use kustomize::{Tree, at};
-pub(super) use values::holds_variables;
+pub(super) use values::{holds_variables, only_variables};
 
 use super::{Manifest, ManifestObject, Notes};
 use crate::image::{Syntax, placeholder};

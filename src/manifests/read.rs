@@ -3,7 +3,7 @@
 use super::classify;
 use super::comments;
 use super::find::Candidate;
-use super::names::{Hints, holds_variables};
+use super::names::{Hints, holds_variables, only_variables};
 use super::notes::{Note, NoteKind};
 use super::object::{flatten, is_kubernetes, numeric_images, owner, settle};
 use super::values;
@@ -480,11 +480,10 @@ impl Taker<'_, '_> {
         } else if let Some(what) = no_such_kind(&object, self.reading.kinds) {
             let line = document.line_of(&prefix);
             self.note(Note::about(NoteKind::NoSuchKind, self.name).at(line).because(&what));
-        } else if FACTS.contains(&kind)
-            || self.kustomization
-            || kind == VALUES && (is_kept(&object, self.reading) || holds_variables(&object))
-        {
+        } else if FACTS.contains(&kind) || self.kustomization || kind == VALUES && is_kept(&object, self.reading) {
             self.keep(source, object);
+        } else if kind == VALUES && holds_variables(&object) {
+            self.keep(source, only_variables(object));
         }
     }
 

@@ -14,6 +14,9 @@ pub(super) struct Values {
 /// The most bytes of values that are kept of a `ConfigMap`: names of images and their parts are short.
 const MOST_VALUES: usize = 16 << 10;
 
+/// The longest value, in bytes, that may be part of an image's name: a name has 255 at most, a tag 128.
+const LONGEST_VALUE: usize = 512;
+
 /// A text between two variables, or what is inside one's braces.
 type Part<'a> = Result<&'a str, &'a str>;
 
@@ -99,6 +102,17 @@ pub(in crate::manifests) fn holds_variables(object: &Value) -> bool {
     let size = |data: &serde_json::Map<String, Value>| data.values().filter_map(Value::as_str).map(str::len).sum::<usize>();
     let data = object.get("data").and_then(Value::as_object);
     data.is_some_and(|data| !data.is_empty() && data.keys().all(is_name) && size(data) <= MOST_VALUES)
+}
+
+/// Of such a `ConfigMap`, what the names of images may depend on: a repository may have thousands, with long texts and annotations.
+pub(in crate::manifests) fn only_variables(mut object: Value) -> Value {
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.retain(|field, _| field == "name" || field == "namespace");
+    }
+    if let Some(data) = object.get_mut("data").and_then(Value::as_object_mut) {
+        data.retain(|_, value| value.as_str().is_none_or(|text| text.len() <= LONGEST_VALUE));
+    }
+    object
 }
 
 /// Texts and variables in turn; `None` where one is in another, escaped, or not closed.
@@ -198,6 +212,14 @@ mod tests {
             assert_eq!(holds_variables(&json!({"data": data})), holds, "{data}");
         }
         assert!(!holds_variables(&json!({})));
+    }
+
+    #[test]
+    fn of_a_config_map_only_what_names_may_depend_on_is_kept() {
+        let map = json!({"kind": "ConfigMap", "metadata": {"name": "a", "namespace": "b", "annotations": {"c": "d"}},
+            "data": {"TAG": "v1", "TEXT": "x".repeat(LONGEST_VALUE + 1)}});
+        let kept = json!({"kind": "ConfigMap", "metadata": {"name": "a", "namespace": "b"}, "data": {"TAG": "v1"}});
+        assert_eq!(only_variables(map), kept);
     }
 
     #[test]
