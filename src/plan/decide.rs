@@ -195,14 +195,10 @@ pub fn doubts(plan: &Plan<'_>, judgements: &[Judgement], facts: &Facts) -> BTree
     let mut denied = false;
     for (planned, judgement) in plan.images.iter().zip(judgements) {
         denied |= judgement.verdict == Verdict::Deny;
-        // A registry may hide by 404 what a secret that is not here yet could see.
-        let without = judgement.verdict == Verdict::Deny && lacks_a_secret(&planned.next);
-        if !without
-            && !judgement
-                .findings
-                .iter()
-                .any(|finding| finding.cause.has(Property::RestsOnCredentials))
-        {
+        let has = |property| judgement.findings.iter().any(|finding| finding.cause.has(property));
+        // A registry may hide by 404 what a secret could see that is not here yet, or that was just written again.
+        let hidden = judgement.verdict == Verdict::Deny && (lacks_a_secret(&planned.next) || has(Property::Absent));
+        if !hidden && !has(Property::RestsOnCredentials) {
             continue;
         }
         let needs = &planned.template.needs;

@@ -775,6 +775,14 @@ fn doubts_name_what_a_finding_rests_on() {
         doubted.contains(&crate::cluster::Object::Secret("gone".to_owned())),
         "a 404 without the listed secret"
     );
+    let workload = extract(&object, None, "ns", &Kinds::default()).unwrap();
+    let missing = Err(failure(Evidence::RepositoryUnknown, 404));
+    let mut with_both = self::plan(&workload, &facts, &settings());
+    let judgements = decide(&mut with_both, &[outcome(missing)]);
+    assert!(
+        doubts(&with_both, &judgements, &facts).contains(&crate::cluster::Object::Secret("used".to_owned())),
+        "a 404 with a secret that may have been written again"
+    );
     let unreachable = Err(failure(Evidence::ConnectionFailed(ConnectionFault::Refused), 0));
     let judgements = decide(&mut plan, &[outcome(unreachable)]);
     assert!(doubts(&plan, &judgements, &facts).is_empty());

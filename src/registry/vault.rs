@@ -141,10 +141,16 @@ impl Vault {
         self.credentials.get(&who.id?)
     }
 
-    /// The answer that granted a token, as long as that is good for a new pull.
-    pub(super) fn granted(&self, request: &Arc<TokenRequest>) -> Option<Arc<Response>> {
+    /// The answer that granted a token, as long as that is good for a new pull; with `since`, only one that was granted since then.
+    pub(super) fn granted(&self, request: &Arc<TokenRequest>, since: Option<Instant>) -> Option<Arc<Response>> {
         let token = self.tokens.get(request)?;
-        (Instant::now() < token.until).then(|| Arc::clone(&token.granted))
+        let is_good = Instant::now() < token.until && since.is_none_or(|since| token.since >= since);
+        is_good.then(|| Arc::clone(&token.granted))
+    }
+
+    /// When the token was granted.
+    pub(super) fn granted_at(&self, request: &Arc<TokenRequest>) -> Option<Instant> {
+        Some(self.tokens.get(request)?.since)
     }
 
     /// The token, as long as it may be sent.
@@ -343,12 +349,12 @@ mod tests {
         assert_eq!(lifetime(Some(99_999_999)), Some(3600));
         assert!(FreshToken::new("a\nb", None).is_none());
         let (vault, request) = (Vault::new(1 << 20), request(Grant::Anonymous));
-        assert!(vault.granted(&request).is_none());
+        assert!(vault.granted(&request, None).is_none());
         let good_for = vault.keep(&request, FreshToken::new("a", Some(300)).unwrap(), &granted());
         assert_eq!(good_for, Duration::from_secs(270));
-        assert!(vault.granted(&request).is_some());
+        assert!(vault.granted(&request, None).is_some());
         tokio::time::advance(Duration::from_secs(271)).await;
-        assert!(vault.granted(&request).is_none());
+        assert!(vault.granted(&request, None).is_none());
         let sent = vault.token(&request).unwrap();
         assert_eq!(sent.header, "Bearer a");
         assert!(!sent.may_have_expired());
@@ -360,7 +366,7 @@ mod tests {
             vault.keep(&request, FreshToken::new("b", Some(0)).unwrap(), &granted()),
             Duration::ZERO
         );
-        assert!(vault.granted(&request).is_none());
+        assert!(vault.granted(&request, None).is_none());
         let first = vault.token(&request).unwrap();
         let (manifest, blob) = ("/v2/a/manifests/1", "/v2/a/blobs/sha256:1");
         assert!(!first.may_be_revoked(manifest) && !first.may_be_revoked(blob));

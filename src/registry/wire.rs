@@ -200,8 +200,13 @@ impl Inner {
 
     /// The answer to a request as far as it is known without sending anything.
     fn known(&self, request: &Request, age: Age) -> Option<Answer> {
+        let age = self.with_its_token(request, age);
+        let since = match age {
+            Age::Since(since) => Some(since),
+            Age::Fresh | Age::Stale => None,
+        };
         if let Want::Token(token) = &request.want
-            && let Some(granted) = self.vault.granted(token)
+            && let Some(granted) = self.vault.granted(token, since)
         {
             return Some(Answer::Response(granted));
         }
@@ -223,6 +228,17 @@ impl Inner {
             self.memo.grant_config(request, answer);
         }
         answer.or_else(|| self.memo.withheld(request))
+    }
+
+    /// Many token servers write the rights into a token when they grant it. So what was answered before its token was granted was said of
+    /// another one, with the rights of that time.
+    fn with_its_token(&self, request: &Request, age: Age) -> Age {
+        let Age::Since(since) = age else { return age };
+        let granted = request.auth.iter().filter_map(|(_, auth)| match auth {
+            Auth::Bearer(token) => self.vault.granted_at(token),
+            Auth::Basic(_) => None,
+        });
+        Age::Since(granted.fold(since, Instant::max))
     }
 
     /// The answer to a request: from memory, or from a task that all who want the answer share. A caller that goes away does not end it.
@@ -292,6 +308,7 @@ impl Inner {
 
     /// Gets an answer that is not known.
     async fn get(self: &Arc<Self>, request: &Request, age: Age) -> Answer {
+        let age = self.with_its_token(request, age);
         let looked = Looked { memo: &self.memo, age };
         let mut first = None;
         loop {

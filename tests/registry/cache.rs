@@ -133,6 +133,40 @@ async fn content_is_read_once() {
     assert_eq!(server.lines(), ["HEAD /v2/team/app/manifests/stable"]);
 }
 
+/// Found by the simulation (seed 1002410): a repository that had been opened was denied as long as the token lived that was granted before.
+#[tokio::test]
+async fn a_denial_rests_on_no_right_that_was_written_into_an_old_token() {
+    let app = image("amd64");
+    let opened = Arc::new(AtomicBool::new(false));
+    let is_open = Arc::clone(&opened);
+    let server = Faulty::start(move |seen| {
+        let host = seen.header("host").unwrap();
+        let token = if is_open.load(Ordering::SeqCst) {
+            "reads"
+        } else {
+            "reads-nothing"
+        };
+        match (seen.path.as_str(), seen.header("authorization")) {
+            (path, _) if path.starts_with("/token") => Reply::new(200).json(&format!(r#"{{"token":"{token}","expires_in":300}}"#)),
+            (_, None) => error(401, "UNAUTHORIZED", "log in").header(
+                "WWW-Authenticate",
+                &format!(r#"Bearer realm="http://{host}/token",service="s",scope="s""#),
+            ),
+            (_, Some("Bearer reads")) => good(&app, seen),
+            _ => error(404, "NAME_UNKNOWN", "no such repository"),
+        }
+    })
+    .await;
+    let (registry, _) = look_ups(settings());
+    let checks = [check(&format!("{}/team/app:1", server.host()), &[])];
+    let pulls = |attempts: &Attempts| attempts.attempts[0].result.is_ok();
+    assert!(!pulls(&registry.gather(&checks, soon()).await[0]));
+    opened.store(true, Ordering::SeqCst);
+    // At the time at which refusals from now would be forgotten.
+    let begun = tokio::time::Instant::now() + Duration::from_secs(2);
+    assert!(pulls(&registry.confirm(&checks, begun, soon()).await[0]));
+}
+
 /// Found by the simulation (seed 1000200): a tag that was pushed again was denied for what it had been, for up to a minute.
 #[tokio::test]
 async fn a_denial_rests_on_no_old_answer() {

@@ -124,12 +124,17 @@ fn a_hundred_worlds_hold() {
 }
 
 /// Seeds of long worlds that found something wrong: a tag that was pushed again (1000200), a challenge remembered beside a login page (1000161), a
-/// config that had been cleaned up (1000264), and a token that ended on its way to a slow registry (1000824).
+/// config that had been cleaned up (1000264), a token that ended on its way to a slow registry (1000824), and a token with the rights of the day
+/// before (1002410), and a secret written again beside the pod, for a registry that hides (1003217).
 #[test]
 fn what_was_found_stays_mended() {
     std::thread::scope(|scope| {
-        for seeds in [[1_000_161, 1_000_264], [1_000_200, 1_000_824]] {
-            scope.spawn(move || seeds.map(|seed| hold(&Script::new(seed, MANY))));
+        for seeds in [&[1_000_161, 1_000_264, 1_002_410][..], &[1_000_200, 1_000_824, 1_003_217]] {
+            scope.spawn(move || {
+                for seed in seeds {
+                    hold(&Script::new(*seed, MANY));
+                }
+            });
         }
     });
 }
