@@ -158,13 +158,14 @@ async fn a_denial_rests_on_no_right_that_was_written_into_an_old_token() {
     })
     .await;
     let (registry, _) = look_ups(settings());
-    let checks = [check(&format!("{}/team/app:1", server.host()), &[])];
+    let [first, second] = [2, 1].map(|tag| [check(&format!("{}/team/app:{tag}", server.host()), &[])]);
     let pulls = |attempts: &Attempts| attempts.attempts[0].result.is_ok();
-    assert!(!pulls(&registry.gather(&checks, soon()).await[0]));
+    assert!(!pulls(&registry.gather(&first, soon()).await[0]));
     opened.store(true, Ordering::SeqCst);
-    // At the time at which refusals from now would be forgotten.
+    // At the time at which refusals from now would be forgotten. What the old token is shown from now on is newer.
     let begun = tokio::time::Instant::now() + Duration::from_secs(2);
-    assert!(pulls(&registry.confirm(&checks, begun, soon()).await[0]));
+    assert!(!pulls(&registry.gather(&second, soon()).await[0]));
+    assert!(pulls(&registry.confirm(&second, begun, soon()).await[0]));
 }
 
 /// Found by the simulation (seed 1000200): a tag that was pushed again was denied for what it had been, for up to a minute.
